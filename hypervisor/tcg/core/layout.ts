@@ -1,0 +1,166 @@
+/**
+ * Where everything lives in the shared WebAssembly.Memory and in one vCPU's block of it.
+ * Compiled twice: by AssemblyScript into core.wasm and by TypeScript for the host side (set-up, `info registers`), so it holds
+ * plain integer constants only. Offsets are bytes. All multi-byte fields are little-endian and naturally aligned.
+ *
+ *   [0, 64 KiB)            static data of core.wasm (decode tables) and the machine-wide control words below
+ *   CPU_AREA               one block of CPU_STRIDE bytes per vCPU
+ *   then (sizes decided at start, published in the control words): decoded-instruction cache, page attributes, guest RAM
+ */
+
+// ---- machine-wide control block, absolute addresses (64 KiB .. 128 KiB) -------------------------------------------------------
+export const GLOBALS = 0x10000
+export const G_CPU_COUNT = 0x10000 // u32
+export const G_CLOCK_MODE = 0x10004 // u32: 0 host clock, 1 instruction count
+export const G_UOP_BASE = 0x10008 // u32 first byte of the decoded-instruction cache
+export const G_UOP_END = 0x1000c // u32 end of it
+export const G_UOP_NEXT = 0x10010 // u32 bump pointer
+export const G_BLOCK_TABLE = 0x10014 // u32 hash table of decoded blocks
+export const G_BLOCK_MASK = 0x10018 // u32 (entries - 1)
+export const G_PAGE_INFO = 0x1001c // u32 base of the per-RAM-page records (see PAGE_*)
+export const G_RAM_BASE = 0x10020 // u32 wasm offset of the first RAM byte
+export const G_RAM_END = 0x10024 // u32 wasm offset after the last RAM byte (a 4 GiB memory never ends exactly at 2^32)
+export const G_RANGE_COUNT = 0x10028 // u32 number of entries in G_RANGES
+export const G_IRQ_DIRTY = 0x1002c // i32 atomic: set to 1 and notified by the main thread when a line in G_LINES changed
+export const G_KICK = 0x10030 // i32 atomic: 1 = leave run() at the next slice end (pause, reset, quit)
+export const G_WAKE = 0x10034 // i32 atomic: what a halted machine sleeps on (Atomics.wait); any waker stores 1 and notifies
+export const G_ICOUNT = 0x10038 // u64 instructions retired, all vCPUs
+export const G_VIRTUAL_NS = 0x10040 // u64 machine time in ns as of the last update (both clocks)
+export const G_ICOUNT_SKIP = 0x10048 // u64 ns skipped while every vCPU was halted (instruction-count clock)
+export const G_STATS = 0x10080 // u64 counters, see STAT_*
+/** Interrupt lines 0..31 driven by the main thread: {level u32 atomic, rising-edge count u32 atomic, edges seen u32, reserved}. */
+export const G_LINES = 0x10200 // 32 * 16 bytes
+export const G_RANGES = 0x10400 // up to 64 * 32 bytes: {start u64, end u64 (exclusive), wasm offset u32, flags u32 (RANGE_*), pad u64}, sorted
+export const RANGE_READ_ONLY = 1
+export const G_IRQCHIP = 0x11000 // IOAPIC, PIC, PIT state, 4 KiB, layout private to core/irqchip.ts
+export const G_SCRATCH_END = 0x20000
+
+// ---- one vCPU ------------------------------------------------------------------------------------------------------------------
+export const CPU_AREA = 0x20000
+export const CPU_STRIDE = 0x2b000
+
+export const GPR = 0 // 16 * u64 in encoding order RAX RCX RDX RBX RSP RBP RSI RDI R8..R15
+export const ZERO = 128 // u64, always 0: the base or index of an address that has none
+export const RIP_BASE = 136 // u64: RIP = RIP_BASE + offset of the instruction in its page
+export const RIP = 144 // u64, valid outside run() and while an exception is delivered
+export const RFLAGS = 152 // u64: every bit except CF PF AF ZF SF OF (those are lazy, see CC_*), bit 1 set
+export const CC_OP = 160 // u32: CcKind
+export const CC_DST = 168 // u64 result, sign-extended to 64 bits
+export const CC_SRC = 176 // u64 second operand, sign-extended (meaning depends on CC_OP)
+export const CC_SRC2 = 184 // u64 carry in of ADC/SBB
+
+/** Segment registers in order ES CS SS DS FS GS LDTR TR, 32 bytes each. */
+export const SEG = 192
+export const SEG_SIZE = 32
+export const SEG_BASE = 0 // u64
+export const SEG_LIMIT = 8 // u32, byte granular
+export const SEG_ATTR = 12 // u32: descriptor bits 8..15 and 20..23 as in the high dword (type, S, DPL, P, AVL, L, D/B, G); bit 0: null selector
+export const SEG_SELECTOR = 16 // u16
+export const ES = 0, CS = 1, SS = 2, DS = 3, FS = 4, GS = 5, LDTR = 6, TR = 7
+export const GDTR_BASE = 448, GDTR_LIMIT = 456, IDTR_BASE = 464, IDTR_LIMIT = 472
+export const CR0 = 480, CR2 = 488, CR3 = 496, CR4 = 504, EFER = 512 // u64 each; CR8 is the TPR of the local APIC
+export const DR = 520 // 8 * u64 (DR0..DR7)
+
+export const MSR_STAR = 592, MSR_LSTAR = 600, MSR_CSTAR = 608, MSR_FMASK = 616, MSR_KERNEL_GS_BASE = 624
+export const MSR_SYSENTER_CS = 632, MSR_SYSENTER_ESP = 640, MSR_SYSENTER_EIP = 648, MSR_TSC_AUX = 656, MSR_PAT = 664
+export const MSR_MISC_ENABLE = 672, MSR_SPEC_CTRL = 680, MSR_APIC_BASE = 688, MSR_TSC_OFFSET = 696, MSR_TSC_DEADLINE = 704
+export const MSR_TSC_ADJUST = 712, MSR_KVM_WALL_CLOCK = 720, MSR_KVM_SYSTEM_TIME = 728, MSR_KVM_STEAL_TIME = 736, MSR_KVM_PV_EOI = 744
+export const MSR_KVM_ASYNC_PF = 752, MSR_MTRR_DEF_TYPE = 760, MSR_MTRR_FIXED = 768 // 11 * u64
+export const MSR_MTRR_VARIABLE = 856 // 16 * u64 (8 base/mask pairs)
+
+export const XMM = 1024 // 16 * 16 bytes
+export const MXCSR = 1280 // u32
+export const FCW = 1284, FSW = 1286 // u16 (TOP is bits 11..13 of FSW)
+export const FTW = 1288 // u8, abridged tag word: bit i set = physical register i not empty
+export const FOP = 1290 // u16
+export const FIP = 1296, FDP = 1304 // u64
+export const FCS = 1312, FDS = 1314 // u16
+/** 8 physical x87 registers R0..R7, 16 bytes each: u64 significand, then u16 sign and exponent. MMX register i is the significand of R<i>. */
+export const FPR = 1344
+
+export const CPU_INDEX = 1472 // u32
+export const APIC_ID = 1476 // u32
+export const HALTED = 1480 // u32: 0 running, 1 HLT, 2 waiting for SIPI
+export const EVENTS = 1484 // i32 atomic: EVENT_* bits
+export const EXCEPTION = 1488 // i32: pending exception vector, -1 none
+export const ERROR_CODE = 1492 // u32
+export const RIP_SET = 1496 // u32: a handler that left its block already stored RIP
+export const CPL = 1500 // u32
+export const MODE = 1504 // u32: MODE_* of the running code segment
+export const INHIBIT = 1508 // u32: 1 = interrupts inhibited for one instruction (STI), 2 = MOV SS
+export const SIPI_VECTOR = 1512 // u32
+export const EXIT_REASON = 1516 // u32: EXIT_*
+export const INSTRUCTIONS = 1520 // u64 retired by this vCPU
+export const TRIPLE_FAULT = 1528 // u32
+export const NMI_BLOCKED = 1532 // u32
+export const FAULT_ADDRESS = 1536 // u64: linear address of the last page fault while it is delivered
+export const TLB_HAS_LARGE = 1544 // u32
+export const DELIVERING = 1548 // i32: vector being delivered (double-fault logic), -1 none
+export const LAST_DEBUG = 1552 // u64: pending DR6 bits for #DB
+export const EXIT_DATA = 1560 // u64
+export const FPU_BLOCK = 1568 // u32: non-zero = x87/MMX raise; bit 0 CR0.EM, bit 1 CR0.TS, bit 2 no CR4.OSFXSR
+export const CPUID_COUNT = 1572 // u32 entries in CPUID_TABLE
+/** Operand buffer of instructions with memory operands wider than 8 bytes, of MMIO and page-crossing accesses. 64-byte aligned. */
+export const TMP = 2048 // 1024 bytes
+export const SCRATCH = 3072 // 64 bytes: where slow loads put their bytes
+export const LAPIC = 4096 // 4 KiB, layout private to core/lapic.ts (xAPIC register page image first)
+
+/** TLBs: {tag u64 (virtual page address, low bits 0; all ones = invalid), addend u32 (wasm offset - virtual address), pad u32} */
+export const TLB_ENTRIES = 1024
+export const TLB_BYTES = 16384
+export const TLB_KERNEL_READ = 8192
+export const TLB_KERNEL_WRITE = 24576
+export const TLB_KERNEL_FETCH = 40960
+export const TLB_USER_READ = 57344
+export const TLB_USER_WRITE = 73728
+export const TLB_USER_FETCH = 90112
+/** Jump cache: 4096 * {linear RIP u64, uop pointer u32, mode key u32} */
+export const JUMP_CACHE = 106496
+export const JUMP_ENTRIES = 4096
+/** CPUID results set by the host: CPUID_MAX * {leaf u32, subleaf u32 (0xffffffff any), eax, ebx, ecx, edx, pad, pad} */
+export const CPUID_TABLE = 172032
+export const CPUID_MAX = 64
+
+export const MODE_16 = 0, MODE_32 = 1, MODE_64 = 2
+
+export const EVENT_INTR = 1 // the local APIC or PIC may have a deliverable interrupt
+export const EVENT_NMI = 2
+export const EVENT_INIT = 4
+export const EVENT_SIPI = 8
+export const EVENT_TIMER = 16
+
+export const EXIT_SLICE = 0, EXIT_HALT = 1, EXIT_KICK = 2, EXIT_SHUTDOWN = 3, EXIT_INTERNAL = 4
+
+// ---- lazy flags: what CC_DST / CC_SRC mean ------------------------------------------------------------------------------------
+// For ADD..SAR the kind is base + log2(operand bytes). Results and operands are sign-extended, so ZF and SF are size-independent.
+export const CC_EFLAGS = 0 // CC_SRC holds CF PF AF ZF SF OF in their RFLAGS positions
+export const CC_ADD = 4 // dst = a + src
+export const CC_ADC = 8 // dst = a + src + src2
+export const CC_SUB = 12 // dst = a - src
+export const CC_SBB = 16 // dst = a - src - src2
+export const CC_LOGIC = 20 // CF = OF = AF = 0
+export const CC_INC = 24 // src = CF before
+export const CC_DEC = 28 // src = CF before
+export const CC_SHL = 32 // src = operand shifted by count - 1 (its sign bit is CF)
+export const CC_SAR = 36 // src = operand shifted by count - 1 (its bit 0 is CF); also SHR
+export const CC_MUL = 40 // src != 0: CF = OF = 1
+
+/** One decoded instruction: 32 bytes. */
+export const UOP_SIZE = 32
+export const UOP_OP = 0 // u16 handler
+export const UOP_LEN = 2 // u8 instruction length, 1..15
+export const UOP_AUX = 3 // u8 handler-specific: log2 size, rep, lock
+export const UOP_D = 4 // u16 destination, offset from the vCPU pointer
+export const UOP_S = 6 // u16 source, offset from the vCPU pointer
+export const UOP_IMM = 8 // i64
+export const UOP_DISP = 16 // i32
+export const UOP_BASE = 20 // u16 offset of the base register (or ZERO, RIP_BASE)
+export const UOP_INDEX = 22 // u16
+export const UOP_SCALE = 24 // u8
+export const UOP_SEG = 25 // u8: 0 = flat 64-bit address; else AS_* bits
+export const UOP_OFFSET = 26 // u16 offset of the instruction in its page
+export const UOP_X = 28 // u32 handler-specific: linked uop, sub-operation
+
+// ---- counters (index into G_STATS, u64 each) ----------------------------------------------------------------------------------
+export const STAT_BLOCKS = 0, STAT_UOPS = 1, STAT_TLB_FILLS = 2, STAT_TLB_FLUSHES = 3, STAT_EXCEPTIONS = 4, STAT_INTERRUPTS = 5
+export const STAT_INVALIDATIONS = 6, STAT_CACHE_FLUSHES = 7, STAT_MMIO = 8, STAT_PIO = 9, STAT_HALTS = 10

@@ -1,0 +1,75 @@
+// Builds dist/: core.wasm (AssemblyScript), the CLI bundle, worker bundles, the library entry and its types.
+// `node scripts/build.mjs [--no-types] [--force-core]`. core.wasm is rebuilt only when its sources changed (hash kept beside it).
+import { createHash } from 'node:crypto'
+import { spawnSync } from 'node:child_process'
+import fs from 'node:fs'
+import path from 'node:path'
+import { build } from 'esbuild'
+
+const root = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '..')
+process.chdir(root)
+const options = new Set(process.argv.slice(2))
+const say = (text) => process.stderr.isTTY ? process.stderr.write(`\r\x1b[K${text}`) : process.stderr.write(`${text}\n`)
+
+const CORE = 'hypervisor/tcg/core'
+/** Memory layout the core is compiled for: static data below 64 KiB .. see hypervisor/tcg/core/layout.ts. */
+const ASC = ['node_modules/assemblyscript/bin/asc.js', `${CORE}/index.ts`, '-o', 'dist/core.wasm', '-O3', '--noAssert',
+  '--runtime', 'stub', '--importMemory', '--sharedMemory', '--initialMemory', '1024', '--maximumMemory', '65536', '--enable', 'threads,simd,bulk-memory,sign-extension,nontrapping-f2i,mutable-globals',
+  '--memoryBase', '1024', '--use', 'abort=']
+
+function runNode(args) {
+  const result = spawnSync(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit'] })
+  if (result.status !== 0) throw new Error(`${args[0]} failed`)
+}
+
+async function bundleScript(entry, outfile) {
+  await build({ entryPoints: [entry], outfile, bundle: true, platform: 'node', format: 'esm', target: 'node20', packages: 'external', logLevel: 'warning' })
+}
+
+async function buildCore() {
+  fs.mkdirSync('dist', { recursive: true })
+  await bundleScript('hypervisor/tcg/isa/generate.ts', 'dist/.generate-isa.mjs')
+  runNode(['dist/.generate-isa.mjs'])
+  const files = fs.readdirSync(CORE).filter((name) => name.endsWith('.ts')).sort()
+  const hash = createHash('sha256').update(ASC.join(' '))
+  for (const name of files) hash.update(name).update(fs.readFileSync(path.join(CORE, name)))
+  const digest = hash.digest('hex')
+  const stamp = 'dist/.core.sha256'
+  if (!options.has('--force-core') && fs.existsSync('dist/core.wasm') && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === digest) return
+  say('building core.wasm ...')
+  runNode(ASC)
+  fs.writeFileSync(stamp, digest)
+}
+
+const bundles = {
+  'src/mesovirt.ts': 'dist/mesovirt.js',
+  'src/index.ts': 'dist/index.js',
+  'hypervisor/tcg/vcpu-worker.ts': 'dist/tcg-vcpu-worker.js',
+}
+
+async function buildBundles() {
+  say('bundling ...')
+  // Splitting keeps the lazy imports lazy: `-help` must not pay for QMP, QMP not for the boot loader.
+  await build({
+    entryPoints: Object.entries(bundles).filter(([entry]) => fs.existsSync(entry)).map(([entry, out]) => ({ in: entry, out: path.basename(out, '.js') })),
+    outdir: 'dist', bundle: true, splitting: true, chunkNames: 'chunk-[hash]', platform: 'node', format: 'esm', target: 'node20',
+    external: ['koffi', 'node-pty'], sourcemap: true, minifySyntax: true, legalComments: 'none', logLevel: 'warning',
+    banner: { js: "import { createRequire as mesovirtCreateRequire } from 'node:module'; const require = mesovirtCreateRequire(import.meta.url);" },
+  })
+  if (fs.existsSync('dist/mesovirt.js')) {
+    const text = fs.readFileSync('dist/mesovirt.js', 'utf8')
+    if (!text.startsWith('#!')) fs.writeFileSync('dist/mesovirt.js', `#!/usr/bin/env node\n${text}`)
+    fs.chmodSync('dist/mesovirt.js', 0o755)
+  }
+}
+
+function buildTypes() {
+  if (options.has('--no-types')) return
+  say('emitting types ...')
+  runNode(['node_modules/typescript/bin/tsc', '-p', 'tsconfig.types.json'])
+}
+
+await buildCore()
+await buildBundles()
+buildTypes()
+say('')
