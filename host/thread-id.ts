@@ -1,0 +1,32 @@
+/** The operating system's id of the calling thread (gettid(2)), as QMP's query-cpus reports it. Off Linux there is none: the process id stands in. */
+import { readlinkSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import type Koffi from 'koffi'
+
+/**
+ * Id of the calling thread. /proc/thread-self comes first: a synchronous readlink runs on the calling thread and costs microseconds, loading
+ * koffi costs milliseconds of start-up; koffi serves where /proc is not mounted.
+ */
+export function currentThreadId(): number {
+  if (process.platform !== 'linux') return process.pid
+  return fromProc() ?? fromLibc() ?? process.pid
+}
+
+function fromProc(): number | undefined {
+  try {
+    const match = /^\d+\/task\/(\d+)$/.exec(readlinkSync('/proc/thread-self'))
+    return match?.[1] === undefined ? undefined : Number(match[1])
+  } catch {
+    return undefined
+  }
+}
+
+function fromLibc(): number | undefined {
+  try {
+    const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi
+    const gettid = koffi.load(null).func('int gettid()') as () => number
+    return gettid()
+  } catch {
+    return undefined
+  }
+}
