@@ -1,0 +1,145 @@
+/**
+ * Small I/O ports that PC software expects: system control port B (0x61, IBM PC/AT Technical Reference), the POST code port (0x80), and the time
+ * line of boot markers. Left out: the speaker's sound, parity and channel-check errors.
+ */
+import type { Clock, RegisterShadow } from './contracts.ts'
+import { stateNumber, stateRecord } from './state.ts'
+
+const GATE_TIMER_2 = 0b0000_0001
+const PORT_B_KEPT = 0b0000_1111 // timer 2 gate, speaker data, and the two check enables
+const REFRESH_TOGGLE = 0b0001_0000
+const TIMER_2_OUTPUT = 0b0010_0000
+
+/** Channel 2 of the interval timer, where the machine has one. */
+export interface Timer2 {
+  setGate(level: 0 | 1): void
+  output(): 0 | 1
+}
+
+/** Port 0x61. Without a timer, its output bit alternates from read to read, so that a loop which waits for either level ends. */
+export class SystemControlPort {
+  readonly #timer2: Timer2 | undefined
+  #value = 0
+  #toggles = 0
+
+  constructor(state: { readonly value: number }, wiring: { readonly timer2?: Timer2 | undefined } = {}) {
+    this.#timer2 = wiring.timer2
+    this.#value = state.value
+  }
+
+  /** @throws MesovirtError DEVICE_STATE */
+  static fromState(state: unknown, wiring: { readonly timer2?: Timer2 | undefined } = {}): SystemControlPort {
+    return new SystemControlPort({ value: stateNumber('port 0x61', stateRecord('port 0x61', state), 'value', PORT_B_KEPT) }, wiring)
+  }
+
+  state(): { value: number } {
+    return { value: this.#value }
+  }
+
+  reset(): void {
+    this.#set(0)
+  }
+
+  read(_offset: number, _size: 1 | 2 | 4 = 1): number {
+    this.#toggles++
+    const output = this.#timer2?.output() ?? this.#toggles & 1
+    return this.#value | (output === 1 ? TIMER_2_OUTPUT : 0) | ((this.#toggles & 1) !== 0 ? REFRESH_TOGGLE : 0)
+  }
+
+  write(_offset: number, _size: 1 | 2 | 4, value: number): void {
+    this.#set(value & PORT_B_KEPT)
+  }
+
+  #set(value: number): void {
+    const gateChanged = ((value ^ this.#value) & GATE_TIMER_2) !== 0
+    this.#value = value
+    if (gateChanged) this.#timer2?.setGate((value & GATE_TIMER_2) as 0 | 1)
+  }
+}
+
+/** One entry of the boot time line. */
+export interface BootPhase {
+  /** `port 0x80` or `port 0x3ff`. */
+  readonly source: string
+  readonly code: number
+  /** What the code means, where it is known. */
+  readonly name: string
+  /** Nanoseconds since machine start. */
+  readonly atNs: bigint
+}
+
+/** Port 0x3FF: 1 = kernel start, 2 = user space reached (StratoVirt's markers). Firmware and Cloud Hypervisor use 0x40, 0x41 on port 0x80. */
+const MARKERS: Readonly<Record<number, string>> = { 1: 'kernel start', 2: 'user space reached' }
+const DEBUG_CODES: Readonly<Record<number, string>> = { 0x40: 'kernel start', 0x41: 'user space reached' }
+const MAX_PHASES = 256
+
+/** Collects boot phases with their time. It keeps the first 256 and counts the rest: a guest may write as much as it likes. */
+export class BootTimeline {
+  readonly #clock: Clock
+  readonly #onPhase: ((phase: BootPhase) => void) | undefined
+  readonly #phases: BootPhase[] = []
+  #dropped = 0
+
+  /** @param onPhase called for each phase kept, e.g. to print it for `-trace boot` */
+  constructor(clock: Clock, onPhase?: (phase: BootPhase) => void) {
+    this.#clock = clock
+    this.#onPhase = onPhase
+  }
+
+  get phases(): readonly BootPhase[] {
+    return this.#phases
+  }
+
+  get dropped(): number {
+    return this.#dropped
+  }
+
+  /** A write of port 0x3FF, which is COM1's scratch register: wire it to the UART's `onScratch`. Other values are no markers. */
+  scratchWritten(value: number): void {
+    const name = MARKERS[value]
+    if (name !== undefined) this.#add('port 0x3ff', value, name)
+  }
+
+  debugCode(code: number): void {
+    this.#add('port 0x80', code, DEBUG_CODES[code] ?? `code 0x${code.toString(16).padStart(2, '0')}`)
+  }
+
+  #add(source: string, code: number, name: string): void {
+    if (this.#phases.length >= MAX_PHASES) {
+      this.#dropped++
+      return
+    }
+    const phase = { source, code, name, atNs: this.#clock.now() }
+    this.#phases.push(phase)
+    this.#onPhase?.(phase)
+  }
+}
+
+/** Port 0x80. Reads answer the last code. Kernels also write it as a delay, again and again: only a changed code is a phase. Writes are posted. */
+export class DebugPort {
+  readonly #timeline: BootTimeline
+  #code = 0
+  #written = false
+
+  constructor(timeline: BootTimeline, shadow?: RegisterShadow) {
+    this.#timeline = timeline
+    shadow?.setPosted(0, true)
+  }
+
+  read(_offset: number, _size: 1 | 2 | 4 = 1): number {
+    return this.#code
+  }
+
+  write(_offset: number, _size: 1 | 2 | 4, value: number): void {
+    const code = value & 0xff
+    const isNew = !this.#written || code !== this.#code
+    this.#code = code
+    this.#written = true
+    if (isNew && code !== 0 && code !== 0xff) this.#timeline.debugCode(code)
+  }
+
+  reset(): void {
+    this.#code = 0
+    this.#written = false
+  }
+}
