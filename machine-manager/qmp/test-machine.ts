@@ -1,0 +1,89 @@
+/** Test part: a machine that runs nothing, keeps the promises of VirtualMachine and remembers what it was asked. */
+import { MesovirtError } from '../../host/errors.ts'
+import type { CpuInfo, RunState, ShutdownReason, VirtualMachine, VmEvent } from '../vm.ts'
+
+/** Guest-physical address of the machine's RAM, and the linear address it shows at. */
+export const RAM_START = 0x1000
+export const LINEAR_OFFSET = 0xffff_8000_0000_0000n
+
+export class TestMachine implements VirtualMachine {
+  name: string | undefined = 'test vm'
+  uuid: string | undefined = '12345678-1234-1234-1234-123456789abc'
+  accelerator: 'kvm' | 'tcg' | 'test' = 'tcg'
+  machineType = 'microvm'
+  maxCpus = 2
+  state: RunState = 'running'
+  readonly calls: string[] = []
+  readonly ram = Uint8Array.from([0x41, 0x42, 0x0a, 0x27, 0x5c, 0xff, 0x80, 0x00, ...Array.from({ length: 56 }, (_, index) => index + 8)])
+  /** Set: what `stop` waits for. */
+  stopGate: Promise<void> | undefined
+  private readonly listeners = new Set<(event: VmEvent) => void>()
+
+  status(): RunState {
+    return this.state
+  }
+
+  async stop(): Promise<void> {
+    this.calls.push('stop')
+    await this.stopGate
+    this.state = 'paused'
+    this.emit({ name: 'STOP' })
+  }
+
+  async cont(): Promise<void> {
+    this.calls.push('cont')
+    this.state = 'running'
+    this.emit({ name: 'RESUME' })
+  }
+
+  async reset(): Promise<void> {
+    this.calls.push('reset')
+    this.emit({ name: 'RESET', data: { guest: false, reason: 'host-qmp-system-reset' } })
+  }
+
+  powerdown(): void {
+    this.calls.push('powerdown')
+    this.emit({ name: 'POWERDOWN' })
+  }
+
+  quit(reason: ShutdownReason): void {
+    this.calls.push('quit')
+    this.state = 'shutdown'
+    this.emit({ name: 'SHUTDOWN', data: { guest: false, reason } })
+  }
+
+  cpus(): readonly CpuInfo[] {
+    return [0, 1].map((index) => ({ index, threadId: 4001 + index, halted: index === 1, props: { socketId: 0, dieId: 0, coreId: index, threadId: 0 } }))
+  }
+
+  chardevs() {
+    return [{ label: 'serial0', filename: 'pty:/dev/pts/7', frontendOpen: true }]
+  }
+
+  async registers(cpuIndex: number): Promise<string> {
+    return `RAX=0000000000000000 RBX=00000000deadbeef\nRIP=ffff800000001004 RFL=00000002 CPU=${cpuIndex}\n`
+  }
+
+  memoryTree(): string {
+    return 'address-space: memory\n  0000000000001000-000000000000103f (prio 0, ram): ram'
+  }
+
+  readPhysical(address: number, length: number): Uint8Array {
+    if (address < RAM_START || address + length > RAM_START + this.ram.length) throw new MesovirtError('GUEST_ADDRESS', 'outside RAM')
+    return this.ram.slice(address - RAM_START, address - RAM_START + length)
+  }
+
+  async readVirtual(_cpuIndex: number, address: bigint, length: number): Promise<Uint8Array> {
+    if (address < LINEAR_OFFSET) throw new MesovirtError('GUEST_ADDRESS', 'not mapped')
+    return this.readPhysical(Number(address - LINEAR_OFFSET), length)
+  }
+
+  subscribe(listener: (event: VmEvent) => void): () => void {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
+  }
+
+  emit(event: VmEvent): void {
+    for (const listener of this.listeners) listener(event)
+  }
+}
