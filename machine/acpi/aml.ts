@@ -139,10 +139,10 @@ export function memory32Fixed(base: number, size: number): Aml {
   return [0x86, ...u16(9), 1, ...u32(base), ...u32(size)]
 }
 
-/** Interrupt(ResourceConsumer, Edge, ActiveHigh, Exclusive) { gsi }. */
-export function interrupt(gsi: number): Aml {
+/** Interrupt(ResourceConsumer, Edge or Level, ActiveHigh, Exclusive) { gsi }. */
+export function interrupt(gsi: number, trigger: 'edge' | 'level'): Aml {
   const CONSUMER = 0b01, EDGE = 0b10
-  return [0x89, ...u16(6), CONSUMER | EDGE, 1, ...u32(gsi)]
+  return [0x89, ...u16(6), trigger === 'edge' ? CONSUMER | EDGE : CONSUMER, 1, ...u32(gsi)]
 }
 
 function u16(value: number): number[] {

@@ -40,7 +40,7 @@ function virtioDevice({ base, size, gsi }: VirtioMmioWindow, index: number): Aml
     name('_HID', string('LNRO0005')),
     name('_UID', integer(index)),
     name('_CCA', integer(1)),
-    name('_CRS', resourceTemplate(memory32Fixed(base, size), interrupt(gsi))))
+    name('_CRS', resourceTemplate(memory32Fixed(base, size), interrupt(gsi, 'edge'))))
 }
 
 /** A hardware-reduced platform has no fixed power button: the event device's method reads what happened and tells the button device. */
@@ -55,7 +55,8 @@ function powerButton(power: PowerBlock): Aml[] {
     device('GED',
       name('_HID', string('ACPI0013')),
       name('_UID', integer(0)),
-      name('_CRS', resourceTemplate(interrupt(power.gsi))),
+      // Level: an event from before the driver was there still waits in the status register.
+      name('_CRS', resourceTemplate(interrupt(power.gsi, 'level'))),
       operationRegion('EREG', power.space === 'memory' ? SystemMemory : SystemIO, power.base + EVENT_STATUS, 1),
       field('EREG', ['ESTS', 8]),
       // Exactly the bits that were read are cleared, so that an event in between is kept for the next interrupt.

@@ -19,6 +19,6 @@ export interface PowerBlock {
   /** 'io' (default): port base; 'memory': guest-physical base below 4 GiB */
   readonly space?: 'io' | 'memory' | undefined
   readonly base: number
-  /** Interrupt of the event device: edge-triggered, raised when an event status bit becomes set. */
+  /** Interrupt of the event device: level-triggered, high while an event status bit is set. */
   readonly gsi: number
 }
