@@ -71,13 +71,15 @@ export interface BootPhase {
 /** Port 0x3FF: 1 = kernel start, 2 = user space reached (StratoVirt's markers). Firmware and Cloud Hypervisor use 0x40, 0x41 on port 0x80. */
 const MARKERS: Readonly<Record<number, string>> = { 1: 'kernel start', 2: 'user space reached' }
 const DEBUG_CODES: Readonly<Record<number, string>> = { 0x40: 'kernel start', 0x41: 'user space reached' }
-const MAX_PHASES = 256
+/** Per source: kernels write port 0x80 with any value as a delay, which must not crowd out the markers. */
+const MAX_PHASES = 128
 
-/** Collects boot phases with their time. It keeps the first 256 and counts the rest: a guest may write as much as it likes. */
+/** Collects boot phases with their time. It keeps the first 128 of each source and counts the rest: a guest may write as much as it likes. */
 export class BootTimeline {
   readonly #clock: Clock
   readonly #onPhase: ((phase: BootPhase) => void) | undefined
   readonly #phases: BootPhase[] = []
+  readonly #kept = new Map<string, number>()
   #dropped = 0
 
   /** @param onPhase called for each phase kept, e.g. to print it for `-trace boot` */
@@ -105,10 +107,12 @@ export class BootTimeline {
   }
 
   #add(source: string, code: number, name: string): void {
-    if (this.#phases.length >= MAX_PHASES) {
+    const kept = this.#kept.get(source) ?? 0
+    if (kept >= MAX_PHASES) {
       this.#dropped++
       return
     }
+    this.#kept.set(source, kept + 1)
     const phase = { source, code, name, atNs: this.#clock.now() }
     this.#phases.push(phase)
     this.#onPhase?.(phase)
