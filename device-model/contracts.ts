@@ -36,7 +36,7 @@ export interface CharBackend {
 }
 
 /**
- * The part of a device's registers that vCPUs serve without asking the device (address-space's bus implements it). Offsets are byte offsets
+ * The part of a device's registers that vCPUs serve without asking the device (`ShadowPage` of the address space fits). Offsets are byte offsets
  * from the device's base.
  */
 export interface RegisterShadow {
@@ -49,6 +49,8 @@ export interface RegisterShadow {
    * register, so shadow reads stay local while it is pending.
    */
   setPosted(offset: number, enabled: boolean, options?: { keepsShadow?: boolean }): void
+  /** Runs a change that comes from the host (input, a timer) after the posted writes made so far. */
+  update?(change: () => void): void
 }
 
 /** Where a device reports what an operator may want to know. */

@@ -2,7 +2,7 @@
  * Small I/O ports that PC software expects: system control port B (0x61, IBM PC/AT Technical Reference), the POST code port (0x80), and the time
  * line of boot markers. Left out: the speaker's sound, parity and channel-check errors.
  */
-import type { Clock, RegisterShadow } from './contracts.ts'
+import type { Clock } from './contracts.ts'
 import { stateNumber, stateRecord } from './state.ts'
 
 const GATE_TIMER_2 = 0b0000_0001
@@ -119,15 +119,17 @@ export class BootTimeline {
   }
 }
 
-/** Port 0x80. Reads answer the last code. Kernels also write it as a delay, again and again: only a changed code is a phase. Writes are posted. */
+/** What the bus may do with port 0x80 without asking. */
+export const DEBUG_PORT_SHADOW = { posted: [{ offset: 0, size: 1 as const }] }
+
+/** Port 0x80. Reads answer the last code. Kernels also write it as a delay, again and again: only a changed code is a phase. */
 export class DebugPort {
   readonly #timeline: BootTimeline
   #code = 0
   #written = false
 
-  constructor(timeline: BootTimeline, shadow?: RegisterShadow) {
+  constructor(timeline: BootTimeline) {
     this.#timeline = timeline
-    shadow?.setPosted(0, true)
   }
 
   read(_offset: number, _size: 1 | 2 | 4 = 1): number {

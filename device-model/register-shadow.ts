@@ -12,6 +12,7 @@ export class ShadowPublisher {
 
   publish(offset: number, value: number): void {
     if (this.#shadow === undefined || this.#published.get(offset) === value) return
+    // Before the call: it may apply posted writes, and what those publish is newer.
     this.#published.set(offset, value)
     this.#shadow.publish(offset, value)
   }
@@ -20,12 +21,13 @@ export class ShadowPublisher {
   withdraw(offset: number, fallback: number): void {
     if (this.#shadow?.withdraw === undefined) return this.publish(offset, fallback)
     if (!this.#published.has(offset)) return
-    this.#published.delete(offset)
     this.#shadow.withdraw(offset)
+    // After the call: it may apply posted writes, and what those publish is withdrawn as well.
+    this.#published.delete(offset)
   }
 
   setPosted(offset: number, enabled: boolean, options?: { keepsShadow?: boolean }): void {
-    if (this.#shadow === undefined || (this.#posted.get(offset) ?? false) === enabled) return
+    if (this.#shadow === undefined || this.#posted.get(offset) === enabled) return
     this.#posted.set(offset, enabled)
     this.#shadow.setPosted(offset, enabled, options)
   }

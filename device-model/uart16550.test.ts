@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { beforeEach, expect, test } from 'vitest'
+import { LocalShadowPage } from '../address-space/shadow-page.ts'
 import { VirtualClock } from './clock.ts'
 import type { CharBackend, RegisterShadow } from './contracts.ts'
-import { Uart16550, type Uart16550Wiring } from './uart16550.ts'
+import { Uart16550, UART16550_SHADOW, type Uart16550Wiring } from './uart16550.ts'
 
 // Data sheet values, declared again.
 const DATA = 0, IER = 1, IIR = 2, FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6, SCR = 7
@@ -372,17 +373,43 @@ test('a bus that cannot withdraw never publishes a bit that reading should clear
   expect((shadowed.get(MSR) ?? 0xff) & 0x0f).toBe(0)
 })
 
-test('posted writes of the guest are applied before host input or a timer is', () => {
+test('host input and timers go through the bus, which applies posted writes first', () => {
   const order: string[] = []
-  uart = Uart16550.create(wiring({ beforeHostEvent: () => order.push('posts') }))
+  const update = (change: () => void) => {
+    order.push('posts')
+    change()
+  }
+  const shadow = { publish: () => undefined, setPosted: () => undefined, update }
+  uart = Uart16550.create(wiring({ shadow, irq: { setLevel: (level) => order.push(`line ${level}`), pulse: () => undefined } }))
   startUp()
-  order.length = 0
   backend.type('x')
   const atInput = [...order]
   clock.advance(1_000_000n)
 
   expect(atInput).toEqual(['posts'])
-  expect(order).toEqual(['posts', 'posts'])
+  expect(order).toEqual(['posts', 'posts', 'line 1'])
+})
+
+test('the shadow page of the address space fits: what it would answer is what a read answers', () => {
+  const page = new LocalShadowPage(UART16550_SHADOW)
+  uart = Uart16550.create(wiring({ shadow: page }))
+  startUp()
+  backend.type('abc')
+  write(SCR, 0x5a)
+  for (const [offset, value] of page.published) expect([offset, value]).toEqual([offset, read(offset)])
+
+  expect([...page.published.keys()].sort()).toEqual([IER, LCR, MCR, LSR, MSR, SCR])
+  expect([...page.posted]).toEqual([[DATA, true]])
+})
+
+test('a port restored with DLAB set does not let the divisor be posted', () => {
+  write(LCR, LCR_DLAB)
+  const saved = uart.state()
+  const page = new LocalShadowPage(UART16550_SHADOW)
+
+  uart = Uart16550.fromState(saved, wiring({ shadow: page }))
+
+  expect([...page.posted]).toEqual([])
 })
 
 test('a restored port answers as the saved one and raises its interrupt again', () => {

@@ -5,46 +5,15 @@
 import { GuestErrors, type CharBackend, type Clock, type DeviceEvents, type InterruptLine, type RegisterShadow, type Timer } from './contracts.ts'
 import { HeldInput } from './held-input.ts'
 import { ShadowPublisher } from './register-shadow.ts'
+import {
+  RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR, IER_RECEIVED, IER_THR_EMPTY, IER_LINE_STATUS, IER_MODEM_STATUS, IER_MASK, IIR_LINE_STATUS,
+  IIR_RECEIVED, IIR_TIMEOUT, IIR_THR_EMPTY, IIR_MODEM_STATUS, IIR_NONE, IIR_FIFO_ENABLED, FCR_ENABLE, FCR_CLEAR_RECEIVER, FCR_KEPT,
+  LCR_WORD_LENGTH, LCR_TWO_STOP_BITS, LCR_PARITY, LCR_DLAB, MCR_OUT2, MCR_LOOP, MCR_MASK, LSR_DATA_READY, LSR_OVERRUN, LSR_IDLE, MSR_DELTA_MASK,
+  MSR_RI, MSR_PRESENT,
+} from './uart16550-registers.ts'
 import { checkState, RESET_STATE, type Uart16550State } from './uart16550-state.ts'
 
-/** Offsets from the port base; DLAB selects the divisor pair at the first two. */
-export const RBR_THR = 0, IER = 1, IIR_FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6, SCR = 7
-
-const IER_RECEIVED = 0b0001
-const IER_THR_EMPTY = 0b0010
-const IER_LINE_STATUS = 0b0100
-const IER_MODEM_STATUS = 0b1000
-const IER_MASK = 0b1111
-
-// Values of IIR in falling priority (data sheet table 5).
-const IIR_LINE_STATUS = 0b0110
-const IIR_RECEIVED = 0b0100
-const IIR_TIMEOUT = 0b1100
-const IIR_THR_EMPTY = 0b0010
-const IIR_MODEM_STATUS = 0b0000
-const IIR_NONE = 0b0001
-const IIR_FIFO_ENABLED = 0b1100_0000
-
-const FCR_ENABLE = 0b0001
-const FCR_CLEAR_RECEIVER = 0b0010
-const FCR_KEPT = 0b1100_0001
-
-const LCR_WORD_LENGTH = 0b0000_0011 // 5 + n data bits
-const LCR_TWO_STOP_BITS = 0b0000_0100
-const LCR_PARITY = 0b0000_1000
-const LCR_DLAB = 0b1000_0000
-
-const MCR_OUT2 = 0b0000_1000
-const MCR_LOOP = 0b0001_0000
-const MCR_MASK = 0b0001_1111
-
-const LSR_DATA_READY = 0b0000_0001
-const LSR_OVERRUN = 0b0000_0010
-const LSR_IDLE = 0b0110_0000 // THR and shift register empty: our transmitter takes no time
-
-const MSR_DELTA_MASK = 0b0000_1111
-const MSR_RI = 0b0100_0000
-const MSR_PRESENT = 0b1011_0000 // DCD, DSR, CTS: something is plugged in
+export { UART16550_SHADOW, UART16550_SIZE } from './uart16550-registers.ts'
 
 const FIFO_SIZE = 16
 const TRIGGER_LEVELS = [1, 4, 8, 14] as const
@@ -62,8 +31,6 @@ export interface Uart16550Wiring {
   readonly shadow?: RegisterShadow | undefined
   /** Called after a write of the scratch register (0x3FF on COM1 carries boot markers). */
   readonly onScratch?: ((value: number) => void) | undefined
-  /** Called before input or a timer changes the device, so that posted writes which the guest made earlier are applied first. */
-  readonly beforeHostEvent?: (() => void) | undefined
 }
 
 /**
@@ -228,13 +195,20 @@ export class Uart16550 {
     this.#updateShadow()
   }
 
+  /** Posted writes that the guest made earlier come first. */
+  #hostEvent(change: () => void): void {
+    const shadow = this.#wiring.shadow
+    if (shadow?.update === undefined) change()
+    else shadow.update(change)
+  }
+
   // Receiver
 
   #accept(bytes: Uint8Array): void {
-    if (bytes.length === 0) return
-    this.#wiring.beforeHostEvent?.()
-    if (!this.#held.push(bytes)) this.#wiring.events?.log('uart16550: input dropped, the backend ignores flow control')
-    this.#settle()
+    this.#hostEvent(() => {
+      if (!this.#held.push(bytes)) this.#wiring.events?.log('uart16550: input dropped, the backend ignores flow control')
+      this.#settle()
+    })
   }
 
   /** Host input moves only while the guest listens by interrupt: what a driver finds before that it throws away when it starts. */
@@ -276,10 +250,11 @@ export class Uart16550 {
     this.#timeout = undefined
     if (!this.#fifoEnabled || this.#received.length === 0) return
     this.#timeout = this.#wiring.clock.schedule(this.#wiring.clock.now() + this.#timeoutNs(), () => {
-      this.#wiring.beforeHostEvent?.()
       this.#timeout = undefined
-      this.#timeoutPending = this.#received.length > 0
-      this.#settle()
+      this.#hostEvent(() => {
+        this.#timeoutPending = this.#received.length > 0 && this.#timeout === undefined
+        this.#settle()
+      })
     })
   }
 
