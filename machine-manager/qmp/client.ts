@@ -100,7 +100,7 @@ export class QmpClient {
         return
       }
       this.pending.push({ resolve, reject })
-      this.socket.write(`${JSON.stringify(request)}\n`)
+      this.socket.write(`${encode(request)}\n`)
     })
   }
 
@@ -197,6 +197,15 @@ function parseObject(text: string): Record<string, unknown> | undefined {
   } catch {
     return undefined
   }
+}
+
+/** JSON text; a bigint is an integer of any size, which JSON.stringify refuses. */
+function encode(value: unknown): string {
+  if (typeof value === 'bigint') return value.toString()
+  if (Array.isArray(value)) return `[${value.map(encode).join(',')}]`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null'
+  const members = Object.entries(value).filter(([, member]) => member !== undefined)
+  return `{${members.map(([key, member]) => `${JSON.stringify(key)}:${encode(member)}`).join(',')}}`
 }
 
 /** Lines of a socket, handed to one reader at a time and kept while there is none. */
