@@ -17,8 +17,6 @@ interface Block extends RamBlock {
   readonly view: DataView
 }
 
-const TWO_TO_32 = 0x1_0000_0000
-
 /** All RAM of one machine. Every access is checked; one outside RAM throws `GUEST_ADDRESS`, and nothing is read or written then. */
 export class GuestMemory {
   readonly blocks: readonly RamBlock[]
@@ -195,7 +193,7 @@ function viewOf(bytes: Uint8Array): DataView {
 }
 
 function hex(value: number): string {
-  return Number.isSafeInteger(value) && value >= 0 && value < TWO_TO_32 * 0x20_0000 ? `0x${value.toString(16)}` : String(value)
+  return isAddress(value) ? `0x${value.toString(16)}` : String(value)
 }
 
 function outside(gpa: number, length: number): MesovirtError {
