@@ -5,15 +5,13 @@
 import {
   f32ToF64, f32ToI32, f32ToI64, f64ToF32, f64ToI32, f64ToI64, i32ToF32, i64ToF32, i64ToF64, sfRaise, sfRound,
 } from './softfloat'
-import { RESULT, begin, commit, finish, integral, isFree, ordinary32, ordinary64, settled32 } from './sse-fp'
+import { PE, RESULT, begin, commit, finish, integral, isFree, ordinary32, ordinary64, settled32 } from './sse-lane'
 import {
   SSE_CVTPI2PS, SSE_CVTPI2PD, SSE_CVTSI2SS, SSE_CVTSI2SS_W, SSE_CVTSI2SD, SSE_CVTSI2SD_W, SSE_CVTPS2PI, SSE_CVTTPS2PI, SSE_CVTPD2PI,
   SSE_CVTTPD2PI, SSE_CVTSS2SI, SSE_CVTSS2SI_W, SSE_CVTTSS2SI, SSE_CVTTSS2SI_W, SSE_CVTSD2SI, SSE_CVTSD2SI_W, SSE_CVTTSD2SI,
   SSE_CVTTSD2SI_W, SSE_CVTPS2PD, SSE_CVTPD2PS, SSE_CVTSS2SD, SSE_CVTSD2SS, SSE_CVTDQ2PS, SSE_CVTPS2DQ, SSE_CVTTPS2DQ, SSE_CVTDQ2PD,
   SSE_CVTPD2DQ, SSE_CVTTPD2DQ,
 } from './sse-ops'
-
-const PE = 0x20
 
 // ---- one element (after begin()) ------------------------------------------------------------------------------------------------
 

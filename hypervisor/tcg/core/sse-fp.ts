@@ -1,13 +1,13 @@
 /**
- * SSE floating point arithmetic, comparison and rounding with exact results and MXCSR flags (Intel SDM volume 1 chapter 11, volume 2).
- * WebAssembly's own operations serve wherever they provably give the same bits and flags; everything else goes through softfloat.ts.
+ * SSE floating point arithmetic, comparison, rounding and approximation (Intel SDM volume 2). Ordinary numbers in the usual mode are computed on
+ * WebAssembly SIMD, the rest element by element in sse-lane.ts.
  */
-import { MXCSR, TMP } from './layout'
 import { setFlagsArith } from './flags'
+import { f32Compare, f32Round, f64Compare, f64Round, sfRaise } from './softfloat'
 import {
-  f32Add, f32Compare, f32Div, f32Mul, f32Round, f32Sqrt, f32Sub, f64Add, f64Compare, f64Div, f64Mul, f64Round, f64Sqrt, f64Sub,
-  sfFlags, sfRaise, sfSetDenormals, sfSetFlags, sfSetMask, sfSetRound,
-} from './softfloat'
+  ADD, LEAST32, LEAST64, MUL, PE, RESULT, SUB, begin, commit, finish, integral, isFree, lane32, lane64, mode, order64, ordinary32, ordinary64,
+  settled32, settled64, stageFaults,
+} from './sse-lane'
 import {
   SSE_FP_FIRST, SSE_ADDPS, SSE_ADDPD, SSE_ADDSS, SSE_ADDSD, SSE_SUBPS, SSE_SUBPD, SSE_SUBSS, SSE_SUBSD, SSE_MULPS, SSE_MULPD, SSE_MULSS,
   SSE_MULSD, SSE_DIVPS, SSE_DIVPD, SSE_DIVSS, SSE_DIVSD, SSE_MINPS, SSE_MINPD, SSE_MAXPS, SSE_MAXPD, SSE_SQRTPS, SSE_SQRTPD, SSE_SQRTSD,
@@ -16,31 +16,7 @@ import {
   SSE_ROUNDSD,
 } from './sse-ops'
 
-/** Packed results wait here until it is known that nothing faults: the last bytes of the operand buffer, which no operand reaches. */
-export const RESULT: usize = TMP + 960
-
-// Kinds in the order of the operation numbers from SSE_FP_FIRST, four formats (PS PD SS SD) each.
-const ADD = 0, SUB = 1, MUL = 2, DIV = 3, MIN = 4, MAX = 5, SQRT = 6, CMP = 7
-
-const DE = 2, PE = 0x20, DAZ = 0x40
-/** MXCSR bits that must read QUICK for native arithmetic: all masked, to nearest, no DAZ and FTZ; with PE sticky, inexactness is free too. */
-const QUICK_MASK = 0xffc0, QUICK = 0x1f80, FREE_MASK = 0xffe0, FREE = 0x1fa0
-
-const LEAST32: f32 = 1.1754943508222875e-38
-const LEAST64: f64 = 2.2250738585072014e-308
 const NAN32: u32 = 0xffc00000
-
-/** MXCSR of the instruction at hand, and the flags of its finished stages. */
-let mode: u32 = 0
-let staged: i32 = 0
-
-@inline export function isFree(cpu: usize): bool { return (load<u32>(cpu, MXCSR) & FREE_MASK) == FREE }
-
-// "Ordinary" operands are zero, normal or infinite; "settled" results are normal and away from the overflow and underflow thresholds.
-@inline export function ordinary32(v: f32): bool { return abs(v) >= LEAST32 || v == 0 }
-@inline export function ordinary64(v: f64): bool { return abs(v) >= LEAST64 || v == 0 }
-@inline export function settled32(v: f32): bool { return abs(v) > LEAST32 && abs(v) < Infinity }
-@inline export function settled64(v: f64): bool { return abs(v) > LEAST64 && abs(v) < Infinity }
 
 @inline function ordinary4(v: v128): v128 {
   const size = f32x4.abs(v)
@@ -57,183 +33,6 @@ let staged: i32 = 0
 @inline function settled2(v: v128): v128 {
   const size = f64x2.abs(v)
   return v128.and(f64x2.gt(size, f64x2.splat(LEAST64)), f64x2.lt(size, f64x2.splat(Infinity)))
-}
-
-/** Starts an instruction that may leave the native path. */
-export function begin(cpu: usize): void {
-  const mxcsr = load<u32>(cpu, MXCSR)
-  mode = mxcsr
-  staged = 0
-  sfSetFlags(0)
-  sfSetRound((mxcsr >>> 13) & 3)
-  sfSetMask((mxcsr >>> 7) & 0x3f)
-  // FTZ works only while underflow is masked.
-  sfSetDenormals((mxcsr >>> 6) & 1, (mxcsr >>> 15) & (mxcsr >>> 11) & 1)
-}
-
-/** Merges the flags into MXCSR; returns 19 when one is unmasked. The flags known before rounding (IE DE ZE) then hide the later ones. */
-export function finish(cpu: usize): i32 {
-  const unmasked = sfFlags & ~(mode >>> 7) & 0x3f
-  store<u32>(cpu, mode | staged | (unmasked & 7 ? sfFlags & 7 : sfFlags), MXCSR)
-  return unmasked ? 19 : 0
-}
-
-/** Ends one stage of an instruction that rounds several times; true when it raised an unmasked exception. */
-function stageFaults(): bool {
-  if (sfFlags & ~(mode >>> 7) & 0x3f) return true
-  staged |= sfFlags
-  sfSetFlags(0)
-  return false
-}
-
-// ---- one element ---------------------------------------------------------------------------------------------------------------
-
-/** a * b needs no rounding: their significant bits fit together (sufficient, not necessary). */
-@inline
-function exactProduct(a: f64, b: f64): bool {
-  return ctz(reinterpret<u64>(a) | (1 << 52)) + ctz(reinterpret<u64>(b) | (1 << 52)) > 52
-}
-
-/** Native result, or NaN when it is not certain to be right in bits and flags. `free`: an inexact result needs no flag. */
-function quick64(kind: i32, a: f64, b: f64, free: bool): f64 {
-  switch (kind) {
-    case SUB: b = -b // fall through
-    case ADD: {
-      const r = a + b
-      if (r != 0 && !settled64(r)) return NaN
-      const part = r - a
-      return free || (a - (r - part)) + (b - part) == 0 ? r : NaN
-    }
-    case MUL: {
-      const r = a * b
-      if (r == 0) return a == 0 || b == 0 ? r : NaN
-      return settled64(r) && (free || exactProduct(a, b)) ? r : NaN
-    }
-    case DIV: {
-      const r = a / b
-      if (r == 0) return a == 0 ? r : NaN
-      return settled64(r) && (free || (exactProduct(r, b) && r * b == a)) ? r : NaN
-    }
-    case SQRT: {
-      const r = sqrt(b)
-      return r == 0 || (settled64(r) && (free || (exactProduct(r, r) && r * r == b))) ? r : NaN
-    }
-    case MIN: return a < b ? a : b
-    case MAX: return a > b ? a : b
-  }
-  return NaN
-}
-
-/** As quick64; products of two 24-bit significands are exact in f64. */
-function quick32(kind: i32, a: f32, b: f32, free: bool): f32 {
-  switch (kind) {
-    case SUB: b = -b // fall through
-    case ADD: {
-      const r = a + b
-      if (r != 0 && !settled32(r)) return NaN
-      const part = r - a
-      return free || (a - (r - part)) + (b - part) == 0 ? r : NaN
-    }
-    case MUL: {
-      const r = a * b
-      if (r == 0) return a == 0 || b == 0 ? r : NaN
-      return settled32(r) && (free || <f64>a * <f64>b == <f64>r) ? r : NaN
-    }
-    case DIV: {
-      const r = a / b
-      if (r == 0) return a == 0 ? r : NaN
-      return settled32(r) && (free || <f64>r * <f64>b == <f64>a) ? r : NaN
-    }
-    case SQRT: {
-      const r = sqrt(b)
-      return r == 0 || (settled32(r) && (free || <f64>r * <f64>r == <f64>b)) ? r : NaN
-    }
-    case MIN: return a < b ? a : b
-    case MAX: return a > b ? a : b
-  }
-  return NaN
-}
-
-/** Truth of CMP predicate `imm` for an order as f32Compare returns it. */
-@inline
-function predicate(order: i32, imm: i32): bool {
-  let truth: bool
-  switch (imm & 3) {
-    case 0: truth = order == 0; break
-    case 1: truth = order == -1; break
-    case 2: truth = order <= 0; break
-    default: truth = order == 2
-  }
-  return truth != <bool>((imm >>> 2) & 1)
-}
-/** LT, LE and their negations raise IE for a quiet NaN, the others do not. */
-@inline function signals(imm: i32): bool { return (imm & 3) == 1 || (imm & 3) == 2 }
-
-@inline function order64(a: f64, b: f64): i32 { return a < b ? -1 : <i32>(a > b) }
-
-// Division by zero goes before the denormal exception (SDM volume 1 section 4.9.2).
-function divide32(a: u32, b: u32): u32 {
-  const before = sfFlags, r = f32Div(a, b)
-  if (b << 1 == 0) sfSetFlags((sfFlags & ~DE) | (before & DE))
-  return r
-}
-function divide64(a: u64, b: u64): u64 {
-  const before = sfFlags, r = f64Div(a, b)
-  if (b << 1 == 0) sfSetFlags((sfFlags & ~DE) | (before & DE))
-  return r
-}
-
-function soft32(kind: i32, a: u32, b: u32, imm: i32): u32 {
-  switch (kind) {
-    case ADD: return f32Add(a, b)
-    case SUB: return f32Sub(a, b)
-    case MUL: return f32Mul(a, b)
-    case DIV: return divide32(a, b)
-    case SQRT: return f32Sqrt(b)
-    case CMP: return predicate(f32Compare(a, b, signals(imm)), imm) ? -1 : 0
-  }
-  // MIN and MAX return the second operand as it is, unless the first one wins.
-  const order = f32Compare(a, b, true)
-  const r = order == (kind == MIN ? -1 : 1) ? a : b
-  return mode & DAZ && (r & 0x7f800000) == 0 ? r & 0x80000000 : r
-}
-
-function soft64(kind: i32, a: u64, b: u64, imm: i32): u64 {
-  switch (kind) {
-    case ADD: return f64Add(a, b)
-    case SUB: return f64Sub(a, b)
-    case MUL: return f64Mul(a, b)
-    case DIV: return divide64(a, b)
-    case SQRT: return f64Sqrt(b)
-    case CMP: return predicate(f64Compare(a, b, signals(imm)), imm) ? -1 : 0
-  }
-  const order = f64Compare(a, b, true)
-  const r = order == (kind == MIN ? -1 : 1) ? a : b
-  return mode & DAZ && (r & 0x7ff0000000000000) == 0 ? r & 0x8000000000000000 : r
-}
-
-function lane32(kind: i32, a: u32, b: u32, imm: i32): u32 {
-  const x = reinterpret<f32>(a), y = reinterpret<f32>(b)
-  if (ordinary32(y) && (kind == SQRT || ordinary32(x))) {
-    if (kind == CMP) return predicate(order64(x, y), imm) ? -1 : 0
-    if ((mode & QUICK_MASK) == QUICK || kind == MIN || kind == MAX) {
-      const r = quick32(kind, x, y, (mode & PE) != 0)
-      if (r == r) return reinterpret<u32>(r)
-    }
-  }
-  return soft32(kind, a, b, imm)
-}
-
-function lane64(kind: i32, a: u64, b: u64, imm: i32): u64 {
-  const x = reinterpret<f64>(a), y = reinterpret<f64>(b)
-  if (ordinary64(y) && (kind == SQRT || ordinary64(x))) {
-    if (kind == CMP) return predicate(order64(x, y), imm) ? -1 : 0
-    if ((mode & QUICK_MASK) == QUICK || kind == MIN || kind == MAX) {
-      const r = quick64(kind, x, y, (mode & PE) != 0)
-      if (r == r) return reinterpret<u64>(r)
-    }
-  }
-  return soft64(kind, a, b, imm)
 }
 
 // ---- whole registers, element by element ----------------------------------------------------------------------------------------
@@ -262,13 +61,6 @@ function arithmetic(cpu: usize, op: i32, d: usize, s: usize, imm: i32): i32 {
       return vector
     }
   }
-}
-
-/** Ends a packed instruction: RESULT becomes the destination unless an unmasked exception is due. */
-export function commit(cpu: usize, d: usize): i32 {
-  const vector = finish(cpu)
-  if (!vector) v128.store(d, v128.load(cpu, RESULT))
-  return vector
 }
 
 /** HADD, HSUB (neighbours within an operand) and ADDSUB (subtract in even elements). */
@@ -329,12 +121,6 @@ function dotProduct64(cpu: usize, d: usize, s: usize, imm: i32): i32 {
 }
 
 // ---- rounding to integral values, approximations, flags -------------------------------------------------------------------------
-
-/** Native rounding to an integral value in x86's RC encoding. */
-@inline
-export function integral(v: f64, rounding: i32): f64 {
-  return rounding == 0 ? nearest<f64>(v) : rounding == 1 ? floor<f64>(v) : rounding == 2 ? ceil<f64>(v) : trunc<f64>(v)
-}
 
 function round32(a: u32, imm: i32): u32 {
   const rounding = imm & 4 ? (mode >>> 13) & 3 : imm & 3
@@ -402,26 +188,41 @@ function compare64(cpu: usize, d: usize, s: usize, signalling: bool): i32 {
 
 // ---- dispatch -------------------------------------------------------------------------------------------------------------------
 
-@inline function all4(a: v128, b: v128, r: v128): bool { return i32x4.all_true(v128.and(v128.and(ordinary4(a), ordinary4(b)), settled4(r))) }
-@inline function all2(a: v128, b: v128, r: v128): bool { return i64x2.all_true(v128.and(v128.and(ordinary2(a), ordinary2(b)), settled2(r))) }
+// A zero result is exact when an operand is zero.
+@inline function right4(a: v128, b: v128, r: v128): bool {
+  const none = f32x4.splat(0)
+  const zero = v128.and(f32x4.eq(r, none), v128.or(f32x4.eq(a, none), f32x4.eq(b, none)))
+  return i32x4.all_true(v128.and(v128.and(ordinary4(a), ordinary4(b)), v128.or(settled4(r), zero)))
+}
+@inline function right2(a: v128, b: v128, r: v128): bool {
+  const none = f64x2.splat(0)
+  const zero = v128.and(f64x2.eq(r, none), v128.or(f64x2.eq(a, none), f64x2.eq(b, none)))
+  return i64x2.all_true(v128.and(v128.and(ordinary2(a), ordinary2(b)), v128.or(settled2(r), zero)))
+}
+@inline function right32(a: f32, b: f32, r: f32): bool {
+  return (settled32(r) || (r == 0 && (a == 0 || b == 0))) && ordinary32(a) && ordinary32(b)
+}
+@inline function right64(a: f64, b: f64, r: f64): bool {
+  return (settled64(r) || (r == 0 && (a == 0 || b == 0))) && ordinary64(a) && ordinary64(b)
+}
 
 @inline function done4(cpu: usize, op: i32, d: usize, s: usize, a: v128, b: v128, r: v128): i32 {
-  if (!isFree(cpu) || !all4(a, b, r)) return arithmetic(cpu, op, d, s, 0)
+  if (!isFree(cpu) || !right4(a, b, r)) return arithmetic(cpu, op, d, s, 0)
   v128.store(d, r)
   return 0
 }
 @inline function done2(cpu: usize, op: i32, d: usize, s: usize, a: v128, b: v128, r: v128): i32 {
-  if (!isFree(cpu) || !all2(a, b, r)) return arithmetic(cpu, op, d, s, 0)
+  if (!isFree(cpu) || !right2(a, b, r)) return arithmetic(cpu, op, d, s, 0)
   v128.store(d, r)
   return 0
 }
 @inline function done32(cpu: usize, op: i32, d: usize, s: usize, a: f32, b: f32, r: f32): i32 {
-  if (!isFree(cpu) || !settled32(r) || !ordinary32(a) || !ordinary32(b)) return arithmetic(cpu, op, d, s, 0)
+  if (!isFree(cpu) || !right32(a, b, r)) return arithmetic(cpu, op, d, s, 0)
   store<f32>(d, r)
   return 0
 }
 @inline function done64(cpu: usize, op: i32, d: usize, s: usize, a: f64, b: f64, r: f64): i32 {
-  if (!isFree(cpu) || !settled64(r) || !ordinary64(a) || !ordinary64(b)) return arithmetic(cpu, op, d, s, 0)
+  if (!isFree(cpu) || !right64(a, b, r)) return arithmetic(cpu, op, d, s, 0)
   store<f64>(d, r)
   return 0
 }
