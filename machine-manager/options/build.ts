@@ -1,0 +1,275 @@
+/** Options -> VmConfig: defaults, and what options mean together. Where two options say the same thing the rule is beside the code. */
+import type { AcceleratorConfig, ActionConfig, BootConfig, ChardevConfig, ClockConfig, LogConfig, MachineConfig, MonitorConfig, TraceEvent,
+  VmConfig } from './config.ts'
+import { parseKeyValues } from './grammar.ts'
+import type { Occurrence } from './grammar.ts'
+import { checkStatus, readCharacterDevice, readValues, readVariant, Values } from './interpret.ts'
+import type { NamedValues } from './interpret.ts'
+import { optionError, printable } from './errors.ts'
+import { didYouMean } from './suggest.ts'
+import { CHARACTER_DEVICES } from './table-backends.ts'
+import { DEFAULT_RAM } from './table-machine.ts'
+import type { KnownOption } from './table.ts'
+import { checkAppend, checkChardevs, checkMemory, checkUuid, fillTopology } from './validate.ts'
+import type { OwnedChardev } from './validate.ts'
+import { laterError, parseValue } from './values.ts'
+
+/** What a launch needs, and lines for the user (stderr) about choices made for them. */
+export interface BuiltConfig { readonly config: VmConfig; readonly notices: readonly string[] }
+
+const DEFAULT_SHIFT = 3
+
+/** What one pass over the options collects. */
+class Draft {
+  /** Values of options with keys; a repeated option adds to its first use. */
+  readonly keys = new Map<string, Values>()
+  readonly plain = new Map<string, string>()
+  readonly given = new Set<string>()
+  readonly append: string[] = []
+  readonly chardevs: OwnedChardev[] = []
+  readonly monitors: { readonly config: MonitorConfig; readonly origin: string }[] = []
+  readonly trace: TraceEvent[] = []
+  readonly accelerators: string[] = []
+  serial: { readonly label: string; readonly origin: string } | undefined
+
+  values(option: string): Values { return this.keys.get(option) ?? new Values() }
+}
+
+/**
+ * Turns split options into a configuration.
+ * @throws MesovirtError with an OPTION_ code
+ */
+export function buildConfig(occurrences: readonly Occurrence<KnownOption>[]): BuiltConfig {
+  const draft = new Draft()
+  for (const { option, value } of occurrences) {
+    const { spec } = option
+    if (draft.given.has(spec.name) && spec.repeatable !== true) throw optionError('OPTION_REPEATED', `-${spec.name}`, 'is given twice; give it once')
+    draft.given.add(spec.name)
+    checkStatus(spec)
+    collect(draft, option, value)
+  }
+  return assemble(draft)
+}
+
+function collect(draft: Draft, { spec }: KnownOption, value: string | undefined): void {
+  const where = `-${spec.name}`
+  const { form } = spec
+  switch (form.kind) {
+    case 'flag':
+    case 'unread':
+      return
+    case 'words':
+      draft.append.push(value ?? '')
+      return
+    case 'plain':
+      if (value !== undefined) draft.plain.set(spec.name, String(parseValue(form.type, value, where)))
+      return
+    case 'keys':
+      collectKeys(draft, spec.name, readValues(parseKeyValues(value ?? '', form.implied, where), form.sub, where))
+      return
+    case 'variants': {
+      const named = readVariant(value ?? '', form.key, form.variants, where, form.common)
+      if (spec.name === 'chardev') addChardev(draft, named, named.values.text('id') ?? '', `${where} id=${named.values.text('id') ?? ''}`)
+      return
+    }
+    case 'character-device':
+      collectCharacterDevice(draft, spec.name, value ?? '')
+      return
+  }
+}
+
+function collectKeys(draft: Draft, name: string, values: Values): void {
+  switch (name) {
+    case 'accel':
+      draft.accelerators.push(values.text('accel') ?? '')
+      return
+    case 'trace':
+      if (values.text('enable') === 'boot' && !draft.trace.includes('boot')) draft.trace.push('boot')
+      return
+    case 'mon':
+      draft.monitors.push({
+        config: { id: values.text('id'), chardev: values.text('chardev') ?? '', pretty: values.boolean('pretty') ?? false },
+          origin: `-mon chardev=${values.text('chardev') ?? ''}`,
+      })
+      return
+    default: {
+      const before = draft.keys.get(name)
+      if (before === undefined) draft.keys.set(name, values)
+      else for (const key of values.keys()) before.set(key, values.text(key) ?? values.number(key) ?? values.boolean(key) ?? '')
+    }
+  }
+}
+
+/** -serial, -qmp and -qmp-pretty: a reference, or a character device of their own with the label QEMU would give it. */
+function collectCharacterDevice(draft: Draft, name: string, text: string): void {
+  const reference = readCharacterDevice(text, CHARACTER_DEVICES, `-${name}`)
+  if (reference.kind === 'none') return
+  const origin = `-${name} ${printable(text, 60)}`
+  const label = reference.kind === 'reference' ? reference.id : name === 'serial' ? 'serial0' : `compat_monitor${draft.monitors.length}`
+  if (reference.kind === 'inline') addChardev(draft, reference, label, origin)
+  if (name === 'serial') draft.serial = { label, origin }
+  else draft.monitors.push({ config: { id: undefined, chardev: label, pretty: name === 'qmp-pretty' }, origin })
+}
+
+function addChardev(draft: Draft, named: NamedValues, label: string, origin: string): void {
+  draft.chardevs.push({ config: chardevConfig(named, label, origin), origin })
+}
+
+function chardevConfig({ name, values }: NamedValues, label: string, origin: string): ChardevConfig {
+  switch (name) {
+    case 'stdio': {
+      const signal = values.boolean('signal')
+      return { label, kind: 'stdio', ...(signal === undefined ? {} : { signal }) }
+    }
+    case 'pty': return { label, kind: 'pty' }
+    case 'null': return { label, kind: 'null' }
+    case 'file': return { label, kind: 'file', path: values.text('path') ?? '', append: values.boolean('append') ?? false }
+    case 'socket': return socketConfig(values, label, origin)
+    default: throw laterError(origin, 'character devices of this kind')
+  }
+}
+
+function socketConfig(values: Values, label: string, origin: string): ChardevConfig {
+  const path = values.text('path')
+  const port = values.number('port')
+  const server = values.boolean('server') ?? false
+  const wait = values.boolean('wait')
+  if (!server && wait === true) throw optionError('OPTION_CONFLICT', origin, 'wait is for servers; add server')
+  const common = { label, kind: 'socket', server, wait: server && (wait ?? true) } as const
+  if (path !== undefined) {
+    if (port !== undefined || values.has('host')) throw optionError('OPTION_CONFLICT', origin,
+      'a socket has either path= or host= and port=; leave one out')
+    return { ...common, address: { unix: path } }
+  }
+  if (port === undefined) throw optionError('OPTION_MISSING', origin, 'a socket needs path=, or host= and port=')
+  if (port === 0 && !server) throw optionError('OPTION_VALUE', origin, 'a client needs a port between 1 and 65535')
+  return { ...common, address: { host: values.text('host') ?? (server ? '0.0.0.0' : '127.0.0.1'), port } }
+}
+
+function assemble(draft: Draft): BuiltConfig {
+  const notices: string[] = []
+  const daemonize = draft.given.has('daemonize')
+  checkChardevs(draft.chardevs, daemonize)
+  checkReferences(draft)
+  const memory = { size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM) }
+  const smp = fillTopology(givenTopology(draft.values('smp')))
+  const uuid = draft.plain.get('uuid')
+  const config: VmConfig = {
+    machine: machineConfig(draft.values('machine')),
+    accelerator: chooseAccelerator(draft, notices),
+    cpu: { model: draft.values('cpu').text('model') === 'max' ? 'max' : 'host' },
+    smp,
+    memory,
+    boot: bootConfig(draft),
+    chardevs: draft.chardevs.map((owned) => owned.config),
+    serial: draft.serial?.label,
+    monitors: draft.monitors.map((monitor) => monitor.config),
+    name: draft.values('name').text('guest'),
+    uuid: uuid === undefined ? undefined : checkUuid(uuid),
+    startPaused: draft.given.has('S'),
+    daemonize,
+    pidFile: draft.plain.get('pidfile'),
+    log: logConfig(draft),
+    actions: actionConfig(draft),
+    clock: clockConfig(draft),
+    trace: draft.trace,
+  }
+  if (draft.given.has('nographic') && config.serial === undefined) {
+    notices.push('-nographic does not move the serial port; give -serial stdio to see the guest')
+  }
+  return { config, notices }
+}
+
+function checkReferences(draft: Draft): void {
+  const owners = new Map<string, string>()
+  const users = [...(draft.serial === undefined ? [] : [draft.serial]),
+    ...draft.monitors.map(({ config, origin }) => ({ label: config.chardev, origin }))]
+  const labels = draft.chardevs.map((owned) => owned.config.label)
+  const ids = new Set<string>()
+  for (const { label, origin } of users) {
+    if (!labels.includes(label)) {
+      const hint = didYouMean(label, labels) || '; add -chardev'
+      throw optionError('OPTION_MISSING', origin, `no character device has the id ${printable(label, 60)}${hint}`)
+    }
+    const owner = owners.get(label)
+    if (owner !== undefined) throw optionError('OPTION_CONFLICT', `${owner} and ${origin}`, 'a character device serves one of them; add another')
+    owners.set(label, origin)
+  }
+  for (const { config, origin } of draft.monitors) {
+    if (config.id === undefined) continue
+    if (ids.has(config.id)) throw optionError('OPTION_CONFLICT', origin, `another monitor has the id ${printable(config.id, 60)}; use another id`)
+    ids.add(config.id)
+  }
+}
+
+function machineConfig(values: Values): MachineConfig {
+  const acpi = values.text('acpi')
+  return {
+    type: 'microvm',
+    acpi: acpi === 'on' || acpi === 'off' ? acpi : 'auto',
+    memShare: values.boolean('mem-share') ?? false,
+    dumpGuestCore: values.boolean('dump-guest-core') ?? true,
+  }
+}
+
+/** -accel wins over -machine accel=; among several the first that works does, and a line says so when it is not the first. */
+function chooseAccelerator(draft: Draft, notices: string[]): AcceleratorConfig {
+  const fromMachine = draft.values('machine').text('accel')
+  const asked = draft.accelerators.length > 0 ? draft.accelerators.join(':') : fromMachine
+  if (asked === undefined) {
+    notices.push('accelerator tcg (our software CPU): kvm is not in this version')
+    return { kind: 'tcg', chosenBy: 'default' }
+  }
+  const names = asked.split(':')
+  if (!names.includes('tcg')) {
+    const which = names.length > 1 ? 'these accelerators are' : 'this accelerator is'
+    throw optionError('OPTION_LATER', `-accel ${asked}`, `${which} not in this version; use -accel tcg`)
+  }
+  if (names[0] !== 'tcg') notices.push(`accelerator tcg (our software CPU): ${names[0] ?? ''} is not in this version`)
+  return { kind: 'tcg', chosenBy: 'user' }
+}
+
+function givenTopology(values: Values): Parameters<typeof fillTopology>[0] {
+  const number = (key: string) => values.number(key)
+  return {
+    cpus: number('cpus'), maxCpus: number('maxcpus'), sockets: number('sockets'), dies: number('dies'), clusters: number('clusters'),
+    cores: number('cores'), threads: number('threads'),
+  }
+}
+
+function bootConfig(draft: Draft): BootConfig {
+  const append = checkAppend(draft.append.join(' '))
+  const kernel = draft.plain.get('kernel')
+  if (kernel === undefined) throw optionError('OPTION_MISSING', '-machine microvm', 'needs a kernel; add -kernel FILE')
+  return { kernel, initrd: draft.plain.get('initrd'), append }
+}
+
+function logConfig(draft: Draft): LogConfig {
+  if (!draft.given.has('D')) return { kind: 'none' }
+  const path = draft.plain.get('D')
+  return path === undefined ? { kind: 'stderr' } : { kind: 'file', path }
+}
+
+/** -no-reboot and -no-shutdown are QEMU's older words for two actions; a contradiction with -action is an error. */
+function actionConfig(draft: Draft): ActionConfig {
+  const values = draft.values('action')
+  const reboot = values.text('reboot')
+  const shutdown = values.text('shutdown')
+  const panic = values.text('panic')
+  if (draft.given.has('no-reboot') && reboot === 'reset') throw optionError('OPTION_CONFLICT', '-no-reboot and -action reboot=reset',
+    'contradict each other; leave one out')
+  if (draft.given.has('no-shutdown') && shutdown === 'poweroff') {
+    throw optionError('OPTION_CONFLICT', '-no-shutdown and -action shutdown=poweroff', 'contradict each other; leave one out')
+  }
+  return {
+    reboot: reboot === 'reset' ? 'reset' : 'shutdown',
+    shutdown: shutdown === 'pause' || draft.given.has('no-shutdown') ? 'pause' : 'poweroff',
+    panic: panic === 'pause' || panic === 'exit-failure' || panic === 'none' ? panic : 'shutdown',
+  }
+}
+
+function clockConfig(draft: Draft): ClockConfig {
+  if (!draft.given.has('icount')) return { kind: 'host' }
+  const values = draft.values('icount')
+  return { kind: 'instruction-count', shift: values.number('shift') ?? DEFAULT_SHIFT, sleep: values.boolean('sleep') ?? true }
+}

@@ -1,0 +1,88 @@
+/** What a command line asks for, as one typed value: the only thing the rest of the program knows about options. */
+import type { ChardevConfig } from '../../device-model/chardev/open.ts'
+
+export type { ChardevConfig } from '../../device-model/chardev/open.ts'
+
+export interface MachineConfig {
+  readonly type: 'microvm'
+  /** How the guest finds its hardware: ACPI tables, MP table with kernel command line, or both. */
+  readonly acpi: 'auto' | 'on' | 'off'
+  /** Guest memory can be mapped by other processes. */
+  readonly memShare: boolean
+  /** Guest memory is part of a core dump. */
+  readonly dumpGuestCore: boolean
+}
+
+export interface AcceleratorConfig {
+  readonly kind: 'tcg'
+  /** `default`: nobody asked for one. */
+  readonly chosenBy: 'user' | 'default'
+}
+
+/** sockets * dies * clusters * cores * threads = maxCpus >= cpus. */
+export interface CpuTopology {
+  readonly cpus: number
+  readonly maxCpus: number
+  readonly sockets: number
+  readonly dies: number
+  readonly clusters: number
+  readonly cores: number
+  readonly threads: number
+}
+
+export interface BootConfig {
+  readonly kernel: string
+  readonly initrd: string | undefined
+  /** Kernel command line, '' if none was given. */
+  readonly append: string
+}
+
+export interface MonitorConfig {
+  readonly id: string | undefined
+  /** Label of its character device. */
+  readonly chardev: string
+  /** JSON is indented. */
+  readonly pretty: boolean
+}
+
+export interface ActionConfig {
+  readonly reboot: 'reset' | 'shutdown'
+  readonly shutdown: 'poweroff' | 'pause'
+  readonly panic: 'pause' | 'shutdown' | 'exit-failure' | 'none'
+}
+
+export type ClockConfig =
+  | { readonly kind: 'host' }
+  /** One instruction takes 2^shift ns; with sleep off an idle machine jumps to its next timer. */
+  | { readonly kind: 'instruction-count'; readonly shift: number; readonly sleep: boolean }
+
+export type LogConfig = { readonly kind: 'none' } | { readonly kind: 'stderr' } | { readonly kind: 'file'; readonly path: string }
+
+export type TraceEvent = 'boot'
+
+/** One virtual machine and the process around it. Checked: see build.ts and validate.ts. */
+export interface VmConfig {
+  readonly machine: MachineConfig
+  readonly accelerator: AcceleratorConfig
+  readonly cpu: { readonly model: 'host' | 'max' }
+  readonly smp: CpuTopology
+  /** Bytes, a multiple of 4096. */
+  readonly memory: { readonly size: number }
+  readonly boot: BootConfig
+  /** Every character device, named or not; labels are unique. */
+  readonly chardevs: readonly ChardevConfig[]
+  /** Label of the character device behind ttyS0. */
+  readonly serial: string | undefined
+  /** QMP monitors, in command-line order. */
+  readonly monitors: readonly MonitorConfig[]
+  readonly name: string | undefined
+  readonly uuid: string | undefined
+  /** -S: the vCPUs wait for `cont`. */
+  readonly startPaused: boolean
+  readonly daemonize: boolean
+  readonly pidFile: string | undefined
+  readonly log: LogConfig
+  readonly actions: ActionConfig
+  readonly clock: ClockConfig
+  readonly trace: readonly TraceEvent[]
+}

@@ -1,0 +1,60 @@
+/** VmConfig -> the canonical command line that parses to the same value: for logs, and as the test of the parser. */
+import type { ChardevConfig, MonitorConfig, VmConfig } from './config.ts'
+import { renderKeyValues } from './grammar.ts'
+import type { KeyValue } from './grammar.ts'
+import { formatSize } from './values.ts'
+
+const onOff = (value: boolean) => (value ? 'on' : 'off')
+const pairs = (members: Readonly<Record<string, string | number | boolean | undefined>>): KeyValue[] =>
+  Object.entries(members).flatMap(([key, value]) => (value === undefined ? [] : [{ key,
+    value: typeof value === 'boolean' ? onOff(value) : String(value) }]))
+
+/** Every setting written out, one element per argv word. */
+export function renderArguments(config: VmConfig): string[] {
+  const words: string[] = []
+  const add = (option: string, ...value: string[]) => { words.push(`-${option}`, ...value) }
+  const { machine, smp, boot, actions, clock, log } = config
+  add('machine', renderKeyValues(pairs({ type: machine.type, acpi: machine.acpi, 'mem-share': machine.memShare,
+    'dump-guest-core': machine.dumpGuestCore }), 'type'))
+  if (config.accelerator.chosenBy === 'user') add('accel', config.accelerator.kind)
+  add('cpu', config.cpu.model)
+  add('smp', renderKeyValues(pairs({
+    cpus: smp.cpus, maxcpus: smp.maxCpus, sockets: smp.sockets, dies: smp.dies, clusters: smp.clusters, cores: smp.cores, threads: smp.threads,
+  }), 'cpus'))
+  add('m', formatSize(config.memory.size))
+  add('kernel', boot.kernel)
+  if (boot.initrd !== undefined) add('initrd', boot.initrd)
+  if (boot.append !== '') add('append', boot.append)
+  for (const chardev of config.chardevs) add('chardev', renderChardev(chardev))
+  if (config.serial !== undefined) add('serial', `chardev:${config.serial}`)
+  for (const monitor of config.monitors) add('mon', renderMonitor(monitor))
+  // With its key, or a machine named help would print what -name accepts.
+  if (config.name !== undefined) add('name', renderKeyValues([{ key: 'guest', value: config.name }]))
+  if (config.uuid !== undefined) add('uuid', config.uuid)
+  if (config.startPaused) add('S')
+  if (config.daemonize) add('daemonize')
+  if (config.pidFile !== undefined) add('pidfile', config.pidFile)
+  if (log.kind !== 'none') add('D', ...(log.kind === 'file' ? [log.path] : []))
+  add('action', renderKeyValues(pairs({ ...actions })))
+  if (clock.kind === 'instruction-count') add('icount', renderKeyValues(pairs({ shift: clock.shift, sleep: clock.sleep }), 'shift'))
+  for (const event of config.trace) add('trace', event)
+  return words
+}
+
+function renderChardev(config: ChardevConfig): string {
+  const head: KeyValue[] = [{ key: 'backend', value: config.kind }, { key: 'id', value: config.label }]
+  switch (config.kind) {
+    case 'stdio': return renderKeyValues([...head, ...pairs({ signal: config.signal })], 'backend')
+    case 'file': return renderKeyValues([...head, ...pairs({ path: config.path, append: config.append ?? false })], 'backend')
+    case 'socket': {
+      const { address, server, wait } = config
+      const where = 'unix' in address ? { path: address.unix } : { host: address.host, port: address.port }
+      return renderKeyValues([...head, ...pairs({ ...where, server, ...(server ? { wait } : {}) })], 'backend')
+    }
+    default: return renderKeyValues(head, 'backend')
+  }
+}
+
+function renderMonitor(monitor: MonitorConfig): string {
+  return renderKeyValues(pairs({ chardev: monitor.chardev, id: monitor.id, mode: 'control', pretty: monitor.pretty }))
+}
