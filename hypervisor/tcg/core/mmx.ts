@@ -107,8 +107,8 @@ export function mmxOp(cpu: usize, op: i32, d: usize, s: usize, imm: i32): i32 {
     case MMX_PACKSSWB: put(d, i8x16.narrow_i16x8_s(join(d, s), i64x2.splat(0))); break
     case MMX_PACKSSDW: put(d, i16x8.narrow_i32x4_s(join(d, s), i64x2.splat(0))); break
     case MMX_PACKUSWB: put(d, i8x16.narrow_i16x8_u(join(d, s), i64x2.splat(0))); break
-    case MMX_PUNPCKLBW: put(d, v128.shuffle<i8>(get(d), get(s), 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)); break
-    case MMX_PUNPCKLWD: put(d, v128.shuffle<i16>(get(d), get(s), 0, 8, 1, 9, 2, 10, 3, 11)); break
+    case MMX_PUNPCKLBW: put(d, v128.shuffle<i8>(get(d), v128.load32_zero(s), 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)); break
+    case MMX_PUNPCKLWD: put(d, v128.shuffle<i16>(get(d), v128.load32_zero(s), 0, 8, 1, 9, 2, 10, 3, 11)); break
     case MMX_PUNPCKLDQ: store<u32>(d, load<u32>(s), 4); break
     case MMX_PUNPCKHBW: put(d, v128.shuffle<i8>(get(d), get(s), 4, 20, 5, 21, 6, 22, 7, 23, 4, 20, 5, 21, 6, 22, 7, 23)); break
     case MMX_PUNPCKHWD: put(d, v128.shuffle<i16>(get(d), get(s), 2, 10, 3, 11, 2, 10, 3, 11)); break
