@@ -1,0 +1,81 @@
+/** The initramfs of our guest: busybox, a few modules, and an init that ends in a shell on the console. Leaving the shell powers off. */
+import { gzipSync } from 'node:zlib'
+import { writeCpio } from './cpio.ts'
+import type { CpioEntry } from './cpio.ts'
+
+export interface InitramfsOptions {
+  /** A static busybox. */
+  readonly busybox: Uint8Array
+  /** Replaces DEFAULT_INIT. */
+  readonly init?: string | undefined
+  /** Kernel modules, loaded in this order by DEFAULT_INIT. */
+  readonly modules?: readonly { readonly name: string; readonly content: Uint8Array }[] | undefined
+  /** More files by relative path, with their folders made; `run-at-boot` (mode 755) is run by DEFAULT_INIT instead of the shell. */
+  readonly extraFiles?: Readonly<Record<string, { readonly content: Uint8Array | string; readonly mode?: number }>> | undefined
+}
+
+/** Printed by DEFAULT_INIT when user space runs; tests and the bench wait for it. */
+export const GREETING = 'Welcome to Linux'
+
+/**
+ * Standard input of init is the console: every command that could read from it gets /dev/null instead, because what is typed or piped
+ * during the boot belongs to the shell. A byte 2 to port 0x3ff marks "user space reached" for `-trace boot` (where the kernel has /dev/port).
+ */
+export const DEFAULT_INIT = `#!/bin/busybox sh
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=\${TERM:-vt100}
+{
+  /bin/busybox mkdir -p /proc /sys /dev /tmp /run /usr/bin /usr/sbin
+  /bin/busybox mount -t proc proc /proc
+  /bin/busybox mount -t sysfs sysfs /sys
+  /bin/busybox mount -t devtmpfs devtmpfs /dev
+  [ -c /dev/port ] && printf '\\002' | /bin/busybox dd of=/dev/port bs=1 seek=1023 conv=notrunc 2>/dev/null
+  /bin/busybox --install -s
+  mkdir -p /dev/pts
+  mount -t devpts devpts /dev/pts
+  hostname mesovirt
+  dmesg -n 4
+  for module in /lib/modules/*.ko; do [ -e "$module" ] && insmod "$module"; done
+  [ -d /etc/acpi ] && [ -e /dev/input/event0 ] && acpid -c /etc/acpi -p /run/acpid.pid -l /run/acpid.log
+} </dev/null
+cd /root
+if [ -x /run-at-boot ]; then
+  /run-at-boot
+else
+  echo
+  echo "${GREETING} $(uname -r). 'exit' powers the machine off."
+  echo
+  setsid cttyhack sh -l
+fi
+sync
+poweroff -f
+`
+
+const PROFILE = `export PS1='mesovirt:\\w# '
+`
+const ACPID_POWER_SCRIPT = `#!/bin/sh
+poweroff -f
+`
+
+/** @returns a gzip-compressed cpio archive; the same input gives the same bytes */
+export function buildInitramfs({ busybox, init = DEFAULT_INIT, modules = [], extraFiles = {} }: InitramfsOptions): Uint8Array {
+  const files: CpioEntry[] = [
+    { path: 'dev/console', type: 'character', major: 5, minor: 1 },
+    { path: 'dev/null', type: 'character', major: 1, minor: 3, mode: 0o666 },
+    { path: 'bin/busybox', type: 'file', content: busybox, mode: 0o755 },
+    { path: 'bin/sh', type: 'symlink', target: 'busybox' },
+    { path: 'etc/passwd', type: 'file', content: 'root:x:0:0:root:/root:/bin/sh\n' },
+    { path: 'etc/group', type: 'file', content: 'root:x:0:\n' },
+    { path: 'etc/profile', type: 'file', content: PROFILE },
+    { path: 'etc/acpi/PWRF/00000080', type: 'file', content: ACPID_POWER_SCRIPT, mode: 0o755 },
+    { path: 'init', type: 'file', content: init, mode: 0o755 },
+    ...modules.map(({ name, content }, index): CpioEntry => ({ path: `lib/modules/${String(index).padStart(2, '0')}-${name}`, type: 'file', content })),
+  ]
+  const replaced = new Set(Object.keys(extraFiles))
+  const all = [...files.filter(({ path }) => !replaced.has(path)),
+    ...Object.entries(extraFiles).map(([path, { content, mode }]): CpioEntry => ({ path, type: 'file', content, ...(mode === undefined ? {} : { mode }) }))]
+  const folders = new Set(['dev', 'proc', 'sys', 'tmp', 'run', 'root', 'sbin', 'usr', 'usr/bin', 'usr/sbin'])
+  for (const { path } of all) path.split('/').slice(0, -1).forEach((_, index, parts) => folders.add(parts.slice(0, index + 1).join('/')))
+  const directories = [...folders].sort().map((path): CpioEntry => ({ path, type: 'directory', mode: path === 'root' ? 0o700 : 0o755 }))
+  // gzip's header carries no time and no name, so the result depends on the content only.
+  return gzipSync(writeCpio([...directories, ...all]), { level: 9 })
+}
