@@ -50,6 +50,17 @@ export function sfSetDenormals(daz: i32, ftz: i32): void {
   sfFtz = ftz
 }
 
+/**
+ * Unmasked exceptions among those of one instruction (sfFlags was 0 before it). IE, DE and ZE stop an instruction before it computes, so with one of
+ * them unmasked OE, UE and PE never came up: they are dropped from sfFlags.
+ */
+export function sfUnmasked(): i32 {
+  const unmasked = sfFlags & ~sfMask
+  if (!(unmasked & (IE | DE | ZE))) return unmasked
+  sfFlags &= IE | DE | ZE
+  return sfFlags & ~sfMask
+}
+
 export function setResult(sign: u32, exponent: i32, high: u64, low: u64): void {
   rS = sign
   rE = exponent

@@ -8,7 +8,7 @@ import {
 } from './softfloat-core'
 
 export {
-  sfDaz, sfFlags, sfFtz, sfMask, sfRaise, sfRound, sfRoundUp, sfSetDenormals, sfSetFlags, sfSetMask, sfSetRound,
+  sfDaz, sfFlags, sfFtz, sfMask, sfRaise, sfRound, sfRoundUp, sfSetDenormals, sfSetFlags, sfSetMask, sfSetRound, sfUnmasked,
 } from './softfloat-core'
 
 const NAN32: u32 = 0xffc00000

@@ -3,9 +3,9 @@
  * 8.2). A value is (significand u64, sign and exponent u16); results are left in fxSig and fxSe. Stack and masked responses belong to x87.ts.
  */
 import {
-  DE, FINITE, IE, INF, PE, QNAN, SNAN, UNSUPPORTED, ZE, ZERO, aC, aD, aE, aM, aS, bC, bD, bE, bM, bS, copyAToB, coreAdd, coreCompare, coreDivide,
-  coreMultiply, coreSqrt, divRemainder, divide128, integerInexact, integerMagnitude, integerRoundUp, rE, rM, rS, roundResult, roundToInteger,
-  setA, setResult, sfRaise, sfRound, sfRoundUp, swapAB,
+  DE, FINITE, IE, INF, OE, PE, QNAN, SNAN, UE, UNSUPPORTED, ZE, ZERO, aC, aD, aE, aM, aS, bC, bD, bE, bM, bS, copyAToB, coreAdd, coreCompare,
+  coreDivide, coreMultiply, coreSqrt, divRemainder, divide128, integerInexact, integerMagnitude, integerRoundUp, rE, rM, rS, roundResult,
+  roundToInteger, setA, setResult, sfMask, sfRaise, sfRound, sfRoundUp, swapAB,
 } from './softfloat-core'
 import { pack32, pack64, resultFromInteger } from './softfloat'
 
@@ -165,6 +165,17 @@ export function fxScale(aSig: u64, aSe: u32, bSig: u64, bSe: u32): void {
     if (bS) n = -n
   }
   setResult(aS, aE + n, aM, 0)
+  // Unmasked, but out of reach even of the moved exponent: zero or infinity, reported as inexact.
+  if (!(sfMask & UE) && rE < FX_EMIN - FX_WRAP) {
+    sfRaise(UE | PE)
+    return pack80(ZERO, 64)
+  }
+  if (!(sfMask & OE) && rE > FX_EMAX + FX_WRAP) {
+    sfRaise(OE | PE)
+    pack80(INF, 64)
+    fxRoundUp = 1
+    return
+  }
   pack80(FINITE, 64)
 }
 

@@ -2,7 +2,7 @@
  * x87 state in memory: FLDENV/FNSTENV, FRSTOR/FNSAVE, FXSAVE/FXRSTOR (SDM volume 1 section 8.1.10 and 10.5). FIP, FDP and FOP are whatever the
  * instruction loop recorded in the vCPU block. FXSAVE leaves bytes 464..511 and, outside 64-bit mode, XMM8..15 untouched.
  */
-import { CR0, FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MODE, MODE_64, MXCSR, RFLAGS, XMM } from './layout'
+import { CR0, FCS, FCW, FDP, FDS, FIP, FOP, FSW, FTW, MODE, MODE_64, MXCSR, RFLAGS, XMM } from './layout'
 import { significand, signExponent, st, status, summarise, vcpu, x87Begin, x87End } from './x87-state'
 
 const MXCSR_MASK: u32 = 0xffff
@@ -60,7 +60,7 @@ export function storeEnvironment(p: usize, short: bool): void {
   store<u32>(p + 12, real ? 0xffff0000 | (ipLinear & 0xffff) : ip)
   store<u32>(p + 16, real ? ((ipLinear >> 4) & 0x0ffff000) | op : (op << 16) | cs)
   store<u32>(p + 20, real ? 0xffff0000 | (dpLinear & 0xffff) : dp)
-  store<u32>(p + 24, real ? (dpLinear >> 4) & 0x0ffff000 : 0xffff0000 | ds)
+  store<u32>(p + 24, real ? (dpLinear >> 4) & 0x0ffff000 : ds)
 }
 
 export function loadEnvironment(p: usize, short: bool): void {

@@ -2,7 +2,8 @@
  * 128-bit arithmetic for the transcendental instructions: positive floating numbers H:L / 2^127 * 2^E (bit 127 set) and polynomials in 128-bit
  * fixed point. Errors are a few units in the last of 128 bits, far below the 64 bits that are kept.
  */
-import { mulHigh } from './softfloat-core'
+import { FINITE, mulHigh, setResult } from './softfloat-core'
+import { pack80 } from './softfloat80'
 
 /** Result of every function here. */
 export let wH: u64 = 0
@@ -116,4 +117,10 @@ export function widePolynomial(table: usize, terms: i32, yH: u64, yL: u64, alter
   }
   wH = high
   wL = low
+}
+
+/** Packs w with `sign`; every result that gets here is irrational or nearly so, hence inexact. */
+export function deliver(sign: u32): void {
+  setResult(sign, wE, wH, wL | 1)
+  pack80(FINITE, 64)
 }

@@ -1,43 +1,48 @@
 /**
  * Every x87 instruction, FXSAVE/FXRSTOR, LDMXCSR/STMXCSR and EMMS on one vCPU block (SDM volume 1 chapter 8, volume 2). The caller decodes, checks
- * CR0.EM/TS and CR4.OSFXSR, probes and copies memory operands, and records FIP, FDP and FOP where x87RecordsPointers says so. Not modelled: FERR#.
+ * CR0.EM/TS and CR4.OSFXSR, probes and copies memory operands, and records FIP, FDP and FOP where x87RecordsPointers says so.
+ * Not modelled: FERR#.
  */
 import { FCW, FSW, FTW, MXCSR } from './layout'
-import { getFlags, setFlagsArith } from './flags'
-import { DE, IE, PE, SNAN, aC, sfRaise, sfRound, sfSetFlags } from './softfloat-core'
+import { getFlags } from './flags'
+import { sfRound } from './softfloat-core'
 import {
-  FX_ADD, FX_DIV, FX_MUL, FX_SUB, fxBinary, fxCompare, fxDenormal, fxExamine, fxExponentSe, fxExponentSig, fxExtract, fxFromBcd, fxFromF32, fxFromF64,
-  fxFromInteger, fxPartial, fxQuotient, fxReduced, fxRemainder, fxRound, fxScale, fxSe, fxSet, fxSig, fxSqrt, fxToBcd, fxToF32, fxToF64, fxToInteger, load80,
+  fxExamine, fxExponentSe, fxExponentSig, fxExtract, fxFromBcd, fxFromInteger, fxPartial, fxQuotient, fxReduced, fxRemainder, fxRound,
+  fxScale, fxSe, fxSet, fxSig, fxSqrt,
 } from './softfloat80'
-import { fx2xm1, fxAtan, fxCos, fxSin, fxSinCos, fxTan, fxYl2x, fxYl2xp1, mathOutOfRange, mathSe, mathSig } from './x87-math'
-import { fxrstor, fxsave, initialise, loadEnvironment, restoreAll, saveAll, storeEnvironment } from './x87-env'
+import { fxAtan } from './x87-atan'
 import {
-  BUSY, C0, C1, C2, C3, SUMMARY, commit, commitStore, copyToResult, isEmpty, moveTop, overflowed, pop, pushResult, setC1, setConditions, setEmpty,
-  setFull, signExponent, significand, st, stackFault, status, summarise, underflowed, vcpu, writeResult, x87Begin, x87End, x87Release,
+  arithmetic, compareStack, compareToFlags, compareZero, loadConstant, loadReal, loadSimple, setStored, storeBcd, storeExtended,
+  storeInteger, storeReal, storeStack,
+} from './x87-basic'
+import { fxrstor, fxsave, initialise, loadEnvironment, restoreAll, saveAll, storeEnvironment } from './x87-env'
+import { fx2xm1, fxYl2x, fxYl2xp1 } from './x87-log'
+import { fxCos, fxSin, fxSinCos, fxTan, mathOutOfRange, mathSe, mathSig } from './x87-trig'
+import {
+  C0, C1, C2, C3, SUMMARY, commit, copyToResult, isEmpty, moveTop, overflowed, pop, pushResult, setC1, setConditions, setEmpty, signExponent,
+  significand, stackFault, status, summarise, underflowed, vcpu, writeResult, x87Begin, x87End, x87Release,
 } from './x87-state'
 import {
-  X87_EMMS, X87_F2XM1, X87_FABS, X87_FADD_STI, X87_FBLD, X87_FBSTP, X87_FCHS, X87_FCMOVB, X87_FCMOVNU, X87_FCOMI, X87_FCOMIP, X87_FCOMPP, X87_FCOS,
-  X87_FDECSTP, X87_FDIVR_STIP, X87_FFREE, X87_FFREEP, X87_FILD_I2, X87_FILD_I4, X87_FILD_I8, X87_FINCSTP, X87_FISTP_I2, X87_FISTP_I4,
-  X87_FISTP_I8, X87_FISTTP_I2, X87_FISTTP_I4, X87_FISTTP_I8, X87_FIST_I2, X87_FIST_I4, X87_FLD1, X87_FLDCW, X87_FLDENV, X87_FLDENV14,
-  X87_FLDL2E, X87_FLDL2T, X87_FLDLG2, X87_FLDLN2, X87_FLDPI, X87_FLDZ, X87_FLD_M10, X87_FLD_M4, X87_FLD_M8, X87_FLD_STI, X87_FNCLEX, X87_FNINIT,
-  X87_FNOP, X87_FNSAVE, X87_FNSAVE94, X87_FNSTCW, X87_FNSTENV, X87_FNSTENV14, X87_FNSTSW, X87_FNSTSW_AX, X87_FPATAN, X87_FPREM, X87_FPREM1,
-  X87_FPTAN, X87_FRNDINT, X87_FRSTOR, X87_FRSTOR94, X87_FSCALE, X87_FSIN, X87_FSINCOS, X87_FSQRT, X87_FSTP_M10, X87_FSTP_M4, X87_FSTP_M8,
-  X87_FSTPNCE, X87_FSTP_STI, X87_FST_M4, X87_FST_M8, X87_FST_STI, X87_FTST, X87_FUCOM, X87_FUCOMI, X87_FUCOMIP, X87_FUCOMP, X87_FUCOMPP, X87_FWAIT, X87_FXAM,
-  X87_FXCH, X87_FXRSTOR, X87_FXRSTOR64, X87_FXSAVE, X87_FXSAVE64, X87_FXTRACT, X87_FYL2X, X87_FYL2XP1, X87_LDMXCSR, X87_STMXCSR,
+  X87_FDIVR_STIP, X87_FLD_M4, X87_FLD_M8, X87_FLD_M10, X87_FLD_STI, X87_FILD_I2, X87_FILD_I4, X87_FILD_I8, X87_FBLD, X87_FLD1, X87_FLDL2T,
+  X87_FLDL2E, X87_FLDPI, X87_FLDLG2, X87_FLDLN2, X87_FLDZ, X87_FST_M4, X87_FSTP_M4, X87_FST_M8, X87_FSTP_M8, X87_FSTP_M10, X87_FST_STI,
+  X87_FSTP_STI, X87_FSTPNCE, X87_FIST_I2, X87_FISTP_I2, X87_FIST_I4, X87_FISTP_I4, X87_FISTP_I8, X87_FISTTP_I2, X87_FISTTP_I4, X87_FISTTP_I8,
+  X87_FBSTP, X87_FCOMPP, X87_FUCOM, X87_FUCOMP, X87_FUCOMPP, X87_FCOMI, X87_FCOMIP, X87_FUCOMI, X87_FUCOMIP, X87_FTST, X87_FXAM, X87_FXCH,
+  X87_FFREE, X87_FFREEP, X87_FINCSTP, X87_FDECSTP, X87_FNOP, X87_FCMOVB, X87_FCMOVNU, X87_FCHS, X87_FABS, X87_FSQRT, X87_FSCALE, X87_FXTRACT,
+  X87_FPREM, X87_FPREM1, X87_FRNDINT, X87_FYL2X, X87_FYL2XP1, X87_FPTAN, X87_FPATAN, X87_FSIN, X87_FCOS, X87_FSINCOS, X87_FLDENV,
+  X87_FLDENV14, X87_FNSTENV, X87_FNSTENV14, X87_FRSTOR, X87_FRSTOR94, X87_FNSAVE, X87_FNSAVE94, X87_FLDCW, X87_FNSTCW, X87_FNSTSW,
+  X87_FNSTSW_AX, X87_FNINIT, X87_FNCLEX, X87_EMMS, X87_FXSAVE, X87_FXSAVE64, X87_FXRSTOR, X87_FXRSTOR64, X87_LDMXCSR, X87_STMXCSR, X87_FNNOP,
 } from './x87-ops'
+
+export { x87Stored } from './x87-basic'
 
 const VECTOR_MF = 16, VECTOR_GP = 13
 const CF: u32 = 1, PF: u32 = 4, ZF: u32 = 0x40
-
-/** Forms of the arithmetic group: op >> 3. */
-const FORM_M4 = 1, FORM_M8 = 2, FORM_I2 = 3, FORM_I4 = 4, FORM_ST = 5, FORM_STIP = 7
-/** Kinds of the arithmetic group: op & 7. */
-const KIND_ADD = 0, KIND_MUL = 1, KIND_COM = 2, KIND_COMP = 3, KIND_SUB = 4, KIND_SUBR = 5, KIND_DIVR = 7
 
 function waits(op: i32): bool {
   switch (op) {
     case X87_FNSTENV: case X87_FNSTENV14: case X87_FNSAVE: case X87_FNSAVE94: case X87_FNSTCW: case X87_FNSTSW: case X87_FNSTSW_AX:
     case X87_FNINIT: case X87_FNCLEX: case X87_FXSAVE: case X87_FXSAVE64: case X87_FXRSTOR: case X87_FXRSTOR64: case X87_LDMXCSR: case X87_STMXCSR:
+    case X87_FNNOP:
       return false
     default: return true
   }
@@ -45,203 +50,6 @@ function waits(op: i32): bool {
 
 /** Does the instruction update FIP, FCS, FOP, and with a memory operand FDP, FDS? Control instructions do not (SDM volume 1 section 8.1.8). */
 export function x87RecordsPointers(op: i32): bool { return op < X87_FLDENV }
-
-// ---- arithmetic and comparison ------------------------------------------------------------------------------------------------
-
-/** Loads the memory operand of an arithmetic form into fx. */
-function loadOperand(form: i32, mem: usize): i32 {
-  switch (form) {
-    case FORM_M4:
-      fxFromF32(load<u32>(mem))
-      return fxDenormal
-    case FORM_M8:
-      fxFromF64(load<u64>(mem))
-      return fxDenormal
-    case FORM_I2:
-      fxFromInteger(load<i16>(mem))
-      return 0
-    default:
-      fxFromInteger(load<i32>(mem))
-      return 0
-  }
-}
-
-function compareCodes(order: i32): u32 { return order == 2 ? C3 | C2 | C0 : order < 0 ? C0 : order == 0 ? C3 : 0 }
-
-/** Compares ST(0) with fx (already loaded), then pops `pops` values. */
-function compareWith(sig: u64, se: u32, denormal: i32, quiet: bool, pops: i32): void {
-  const order = fxCompare(significand(0), signExponent(0), sig, se, denormal, quiet)
-  if (commit()) {
-    // An unmasked exception: the codes tell of it all the same, the stack stays.
-    return setConditions(compareCodes(order))
-  }
-  setConditions(compareCodes(order))
-  while (pops-- > 0) pop()
-}
-
-function compareUnderflow(pops: i32): void {
-  const unmasked = stackFault(false)
-  setConditions(C3 | C2 | C0)
-  if (!unmasked) while (pops-- > 0) pop()
-}
-
-function compareStack(i: u32, quiet: bool, pops: i32): void {
-  if (isEmpty(0) || isEmpty(i)) return compareUnderflow(pops)
-  compareWith(significand(i), signExponent(i), 0, quiet, pops)
-}
-
-/** FCOMI and its kin. */
-function compareToFlags(i: u32, quiet: bool, popAfter: bool): void {
-  let flags: u32 = ZF | PF | CF
-  let unmasked: bool
-  if (isEmpty(0) || isEmpty(i)) unmasked = stackFault(false)
-  else {
-    const order = fxCompare(significand(0), signExponent(0), significand(i), signExponent(i), 0, quiet)
-    flags = order == 2 ? ZF | PF | CF : order < 0 ? CF : order == 0 ? ZF : 0
-    const c1 = status & C1
-    unmasked = commit()
-    setC1(c1 != 0)
-  }
-  if (unmasked) return
-  setFlagsArith(vcpu, flags)
-  if (popAfter) pop()
-}
-
-function arithmetic(form: i32, kind: i32, i: u32, mem: usize): void {
-  let target: u32 = 0
-  let denormal = 0
-  if (form >= FORM_ST) {
-    if (kind == KIND_COM || kind == KIND_COMP) return compareStack(i, false, kind - KIND_COM)
-    if (form > FORM_ST) target = i
-    if (isEmpty(0) || isEmpty(i)) {
-      if (!stackFault(false)) {
-        writeResult(target)
-        if (form == FORM_STIP) pop()
-      }
-      return
-    }
-    const source = form == FORM_ST ? i : 0
-    fxSet(significand(source), signExponent(source))
-  } else {
-    if (isEmpty(0)) {
-      if (kind == KIND_COM || kind == KIND_COMP) return compareUnderflow(kind - KIND_COM)
-      if (!stackFault(false)) writeResult(0)
-      return
-    }
-    denormal = loadOperand(form, mem)
-    if (kind == KIND_COM || kind == KIND_COMP) return compareWith(fxSig, fxSe, denormal, false, kind - KIND_COM)
-  }
-  const op = kind == KIND_ADD ? FX_ADD : kind == KIND_MUL ? FX_MUL : kind <= KIND_SUBR ? FX_SUB : FX_DIV
-  fxBinary(op, significand(target), signExponent(target), fxSig, fxSe, kind == KIND_SUBR || kind == KIND_DIVR, denormal)
-  if (commit()) return
-  writeResult(target)
-  if (form == FORM_STIP) pop()
-}
-
-// ---- loads and stores ---------------------------------------------------------------------------------------------------------
-
-/** Pushes fx, unless the source raised an unmasked exception. */
-function pushLoaded(): void {
-  if (!commit()) pushResult()
-}
-
-function loadReal(mem: usize, wide: bool): void {
-  if (overflowed()) return
-  if (wide) fxFromF64(load<u64>(mem))
-  else fxFromF32(load<u32>(mem))
-  if (fxDenormal) sfRaise(DE)
-  load80(fxSig, fxSe)
-  if (aC == SNAN) {
-    sfRaise(IE)
-    fxSet(fxSig | 0x4000000000000000, fxSe)
-  }
-  pushLoaded()
-}
-
-/** FLDL2T ... FLDLN2: the constants have 66 bits inside, so rounding control shows. `nearestUp`: rounding to nearest rounds it up. */
-function loadConstant(sig: u64, se: u32, nearestUp: bool): void {
-  if (overflowed()) return
-  if (sfRound == 2 && !nearestUp) sig++
-  if ((sfRound & 1) && nearestUp) sig--
-  fxSet(sig, se)
-  pushResult()
-}
-
-function loadSimple(sig: u64, se: u32): void {
-  if (overflowed()) return
-  fxSet(sig, se)
-  pushResult()
-}
-
-/** 1 when the last x87Op wrote its memory operand; 0 when an unmasked exception kept it from storing, or it stores nothing. */
-export let x87Stored: i32 = 0
-
-function storeReal(mem: usize, wide: bool, popAfter: bool): void {
-  if (isEmpty(0)) {
-    if (stackFault(false)) return
-    if (wide) store<u64>(mem, 0xfff8000000000000)
-    else store<u32>(mem, 0xffc00000)
-  } else {
-    let v: u64
-    if (wide) v = fxToF64(significand(0), signExponent(0))
-    else v = fxToF32(significand(0), signExponent(0))
-    if (commitStore()) return
-    if (wide) store<u64>(mem, v)
-    else store<u32>(mem, u32(v))
-  }
-  x87Stored = 1
-  if (popAfter) pop()
-}
-
-function storeInteger(mem: usize, bits: i32, mode: i32, popAfter: bool): void {
-  let v: i64 = i64(-1) << (bits - 1)
-  if (isEmpty(0)) {
-    if (stackFault(false)) return
-  } else {
-    v = fxToInteger(significand(0), signExponent(0), bits, mode)
-    if (commit()) return
-  }
-  if (bits == 16) store<u16>(mem, u16(v))
-  else if (bits == 32) store<u32>(mem, u32(v))
-  else store<u64>(mem, v)
-  x87Stored = 1
-  if (popAfter) pop()
-}
-
-function storeBcd(mem: usize): void {
-  if (isEmpty(0)) {
-    if (stackFault(false)) return
-    store<u64>(mem, 0xc000000000000000)
-    store<u16>(mem, 0xffff, 8)
-  } else {
-    fxToBcd(significand(0), signExponent(0), mem)
-    if (commit()) return
-  }
-  x87Stored = 1
-  pop()
-}
-
-/** FST/FSTP ST(i), FSTP m80 and FLD m80 copy all 80 bits and know no exceptions but the stack's. */
-function storeStack(i: u32, popAfter: bool): void {
-  if (isEmpty(0)) {
-    if (stackFault(false)) return
-    writeResult(i)
-  } else {
-    copyToResult(0)
-    writeResult(i)
-  }
-  if (popAfter) pop()
-}
-
-function storeExtended(mem: usize): void {
-  if (isEmpty(0)) {
-    if (stackFault(false)) return
-  } else copyToResult(0)
-  store<u64>(mem, fxSig)
-  store<u16>(mem, fxSe, 8)
-  x87Stored = 1
-  pop()
-}
 
 // ---- registers ----------------------------------------------------------------------------------------------------------------
 
@@ -392,11 +200,6 @@ function examine(): void {
   setConditions((isEmpty(0) ? C3 | C0 : fxExamine(significand(0), signExponent(0))) | sign)
 }
 
-function test(): void {
-  if (isEmpty(0)) return compareUnderflow(0)
-  compareWith(0, 0, 0, false, 0)
-}
-
 // ---- dispatch -----------------------------------------------------------------------------------------------------------------
 
 function writesMemory(op: i32): bool {
@@ -440,7 +243,7 @@ function control(cpu: usize, op: i32, mem: usize): i32 {
       break
     }
     case X87_STMXCSR: store<u32>(mem, load<u32>(cpu + MXCSR)); break
-    default: break // FWAIT: the check for pending exceptions was all
+    default: break // FWAIT, for which the check for pending exceptions was all, and FNNOP
   }
   x87End()
   return 0
@@ -500,7 +303,7 @@ function transferOrCompare(op: i32, i: u32, mem: usize): void {
     case X87_FCOMIP: return compareToFlags(i, false, true)
     case X87_FUCOMI: return compareToFlags(i, true, false)
     case X87_FUCOMIP: return compareToFlags(i, true, true)
-    case X87_FTST: return test()
+    case X87_FTST: return compareZero()
     case X87_FXAM: return examine()
     default: return
   }
@@ -539,12 +342,12 @@ function keepsC1(op: i32): bool { return op == X87_FNOP || (op >= X87_FCOMI && o
  * the caller signals IRQ 13 instead) or 13. An unmasked exception of the instruction itself only sets ES: the next waiting instruction reports it.
  */
 export function x87Op(cpu: usize, op: i32, sti: i32, mem: usize): i32 {
-  x87Stored = 0
+  setStored(false)
   if (waits(op) && load<u16>(cpu + FSW) & SUMMARY) return VECTOR_MF
   x87Begin(cpu)
   if (op >= X87_FLDENV) {
     const vector = control(cpu, op, mem)
-    x87Stored = i32(writesMemory(op))
+    setStored(writesMemory(op))
     x87Release()
     return vector
   }

@@ -101,8 +101,8 @@ const CONTROL: readonly Row[] = [
   memory(0xdd, 6, 'fnsave', 'stsave', 'FNSAVE'), memory(0xd9, 5, 'fldcw', 'ld2', 'FLDCW'), memory(0xd9, 7, 'fnstcw', 'st2', 'FNSTCW'),
   memory(0xdd, 7, 'fnstsw', 'st2', 'FNSTSW'), fixed(0xdf, 0xe0, 'fnstsw', 'FNSTSW_AX', 'ax'),
   fixed(0xdb, 0xe3, 'fninit'), fixed(0xdb, 0xe2, 'fnclex'),
-  // 8087 and 80287 leftovers FNENI, FNDISI, FNSETPM: no operation.
-  fixed(0xdb, 0xe0, 'fneni', 'FNOP'), fixed(0xdb, 0xe1, 'fndisi', 'FNOP'), fixed(0xdb, 0xe4, 'fnsetpm', 'FNOP'),
+  // 8087 and 80287 leftovers FNENI, FNDISI, FNSETPM: no operation, not even a look at pending exceptions.
+  fixed(0xdb, 0xe0, 'fneni', 'FNNOP'), fixed(0xdb, 0xe1, 'fndisi', 'FNNOP'), fixed(0xdb, 0xe4, 'fnsetpm', 'FNNOP'),
   row('fwait', 0x9b, 'none', 'FWAIT', {}),
   memory(0x0fae, 0, 'fxsave', 'st512', 'FXSAVE', { pp: 0, w: 0 }), memory(0x0fae, 0, 'fxsave64', 'st512', 'FXSAVE64', { pp: 0, w: 1 }),
   memory(0x0fae, 1, 'fxrstor', 'ld512', 'FXRSTOR', { pp: 0, w: 0 }), memory(0x0fae, 1, 'fxrstor64', 'ld512', 'FXRSTOR64', { pp: 0, w: 1 }),
@@ -115,5 +115,5 @@ export const X87_ROWS: readonly Row[] = [...arithmeticRows(), ...LOAD_STORE, ...
 /** Handlers that do not look for pending unmasked exceptions; `x87Op` knows it too. */
 export const X87_NO_WAIT: ReadonlySet<string> = new Set([
   'X87_FNSTENV', 'X87_FNSTENV14', 'X87_FNSAVE', 'X87_FNSAVE94', 'X87_FNSTCW', 'X87_FNSTSW', 'X87_FNSTSW_AX', 'X87_FNINIT', 'X87_FNCLEX',
-  'X87_FXSAVE', 'X87_FXSAVE64', 'X87_FXRSTOR', 'X87_FXRSTOR64', 'X87_LDMXCSR', 'X87_STMXCSR',
+  'X87_FXSAVE', 'X87_FXSAVE64', 'X87_FXRSTOR', 'X87_FXRSTOR64', 'X87_LDMXCSR', 'X87_STMXCSR', 'X87_FNNOP',
 ])
