@@ -45,7 +45,8 @@ beforeAll(() => {
   try {
     const out = path.join(folder, 'x87.wasm')
     const compiled = spawnSync(process.execPath, [path.join(ROOT, 'node_modules/assemblyscript/bin/asc.js'),
-      'hypervisor/tcg/core/x87-test-entry.ts', '-o', out, '-O3', '--noAssert', '--runtime', 'stub', '--importMemory', '--sharedMemory', '--initialMemory', '16', '--maximumMemory', '16',
+      'hypervisor/tcg/core/x87-test-entry.ts', '-o', out, '-O3', '--noAssert', '--runtime', 'stub',
+      '--importMemory', '--sharedMemory', '--initialMemory', '16', '--maximumMemory', '16',
       '--enable', 'threads,simd,bulk-memory,sign-extension,nontrapping-f2i,mutable-globals', '--memoryBase', '1024', '--use', 'abort='],
     { cwd: ROOT, encoding: 'utf8' })
     if (compiled.status !== 0) throw new Error(compiled.stderr)
@@ -61,7 +62,8 @@ beforeAll(() => {
 })
 
 function vectors(file: string): string[][] {
-  return fs.readFileSync(path.join(HERE, file), 'utf8').split('\n').filter((line) => line !== '' && !line.startsWith('#')).map((line) => line.split(' '))
+  const lines = fs.readFileSync(path.join(HERE, file), 'utf8').split('\n')
+  return lines.filter((line) => line !== '' && !line.startsWith('#')).map((line) => line.split(' '))
 }
 
 function resetCpu(): void {
@@ -293,7 +295,7 @@ describe('decode rows', () => {
         if (found.length === 0 && (modrm & 7) === 0) holes.push(`${op.toString(16)}/${(modrm >> 3) & 7}${form}`)
       }
     }
-    expect(holes).toEqual(['d9/1m', 'da/4r', 'da/5r', 'da/6r', 'da/7r', 'db/4m', 'db/6m', 'db/7r', 'dd/5m', 'dd/6r', 'dd/7r', 'de/3r',
+    expect([...new Set(holes)]).toEqual(['d9/1m', 'da/4r', 'da/5r', 'da/6r', 'da/7r', 'db/4m', 'db/6m', 'db/7r', 'dd/5m', 'dd/6r', 'dd/7r', 'de/3r',
       'df/7r'])
   })
 
