@@ -1,4 +1,4 @@
-/** A typed QMP client, for the `mesovirt qmp` command, for tests and for programs. Talks to QEMU and StratoVirt as well. Leaves out: out-of-band commands. */
+/** A typed QMP client for the `mesovirt qmp` command, tests and programs; talks to QEMU and StratoVirt too. Leaves out: out-of-band commands. */
 import { connect as connectSocket } from 'node:net'
 import { StringDecoder } from 'node:string_decoder'
 import { MesovirtError } from '../../host/errors.ts'
@@ -64,7 +64,8 @@ export class QmpClient {
 
   /**
    * Connects, reads the greeting and negotiates.
-   * @throws MesovirtError QMP_CONNECT when nothing listens, QMP_TIMEOUT when no greeting comes (another client may hold the monitor), QMP_PROTOCOL when it is no QMP server
+   * @throws MesovirtError QMP_CONNECT when nothing listens, QMP_TIMEOUT when no greeting comes (another client may hold the monitor),
+   * QMP_PROTOCOL when it is no QMP server
    */
   static async connect(address: SocketAddress, { timeoutMs = DEFAULT_TIMEOUT_MS }: ConnectOptions = {}): Promise<QmpClient> {
     const where = formatAddress(address)
@@ -172,7 +173,9 @@ async function readGreeting(socket: Socket, lines: LineReader, where: string, ti
     return new MesovirtError(code, message)
   }
   const line = await new Promise<string>((resolve, reject) => {
-    const timer = setTimeout(() => reject(fail('QMP_TIMEOUT', `${where} sent no greeting: another client may hold this monitor, end it or use a second -qmp`)), timeoutMs)
+    const timer = setTimeout(() => {
+      reject(fail('QMP_TIMEOUT', `${where} sent no greeting: another client may hold this monitor, end it or use a second -qmp`))
+    }, timeoutMs)
     socket.once('close', () => {
       clearTimeout(timer)
       reject(fail('QMP_PROTOCOL', `${where} closed the connection without a greeting`))

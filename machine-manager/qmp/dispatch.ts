@@ -1,4 +1,4 @@
-/** One QMP message in, one reply line out (QEMU's docs/interop/qmp-spec sections 2.3 and 2.4). Leaves out: out-of-band execution, which the greeting does not offer. */
+/** One QMP message in, one reply line out (QEMU's docs/interop/qmp-spec, 2.3 and 2.4). Leaves out: out-of-band execution, which the greeting does not offer. */
 import { MesovirtError } from '../../host/errors.ts'
 import { parseArguments, QmpError } from './commands/define.ts'
 import { findCommand } from './commands/table.ts'

@@ -1,5 +1,5 @@
 /**
- * Tokens of a JSON byte stream (RFC 8259, plus single-quoted strings as QEMU's monitor takes them), fed byte by byte. Leaves out the grammar, which is json-stream.ts.
+ * Tokens of a JSON byte stream (RFC 8259, plus QEMU's single-quoted strings), fed byte by byte. Leaves out the grammar, which is json-stream.ts.
  * After a byte that no token can contain it skips to the next structural character, line end or flush byte (0xFE, 0xFF), as QEMU's lexer does.
  */
 

@@ -1,5 +1,5 @@
 /**
- * JSON values out of a byte stream that has no framing (RFC 8259; limits and recovery as in QEMU's docs/interop/qmp-spec). A value is delivered as soon as it is
+ * JSON values out of a byte stream that has no framing (RFC 8259; recovery after QEMU's docs/interop/qmp-spec). A value is delivered as soon as it is
  * complete: no line end is needed, one packet may hold many, one may come in many packets. Leaves out: `%` interpolation and comments, which QMP does not have.
  *
  * A broken message costs one error. It ends where its brackets balance, at a bracket of the wrong kind, at the next line end, or at a byte 0xFE or 0xFF.
@@ -99,7 +99,7 @@ export class JsonStream {
     this.bytes += 'bytes' in token ? token.bytes.length : 1
     if (token.kind === 'too-long' || this.bytes > MAX_MESSAGE_BYTES) this.failure = 'JSON token size limit exceeded'
     else if (this.tokens > MAX_TOKENS) this.failure = 'JSON token count limit exceeded'
-    else if (this.depth >= MAX_NESTING && token.kind === 'punctuation' && (token.text === '{' || token.text === '[')) this.failure = 'JSON nesting depth limit exceeded'
+    else if (this.depth >= MAX_NESTING && opensContainer(token)) this.failure = 'JSON nesting depth limit exceeded'
     if (this.failure !== undefined) this.stack = []
   }
 
@@ -202,6 +202,10 @@ export class JsonStream {
     this.idParts = undefined
     this.readsId = false
   }
+}
+
+function opensContainer(token: Token): boolean {
+  return token.kind === 'punctuation' && (token.text === '{' || token.text === '[')
 }
 
 const isObject = (container: Container): container is Container & { value: JsonObject } => !Array.isArray(container.value)

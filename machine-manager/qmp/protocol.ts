@@ -1,4 +1,4 @@
-/** What QMP puts on the wire besides command results: greeting, replies, events. Spelling of StratoVirt (compact, `return` before `id`, CR LF), which QEMU's clients read as well. */
+/** What QMP puts on the wire: greeting, replies, events. Spelled as StratoVirt does (compact, `return` before `id`, CR LF); QEMU's clients read that as well. */
 import type { VmEvent } from '../vm.ts'
 import type { QmpErrorClass } from './commands/define.ts'
 

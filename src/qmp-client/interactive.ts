@@ -46,7 +46,8 @@ export async function runInteractive(client: QmpClient, { input, output, history
   }
   client.onEvent((event) => {
     if (event.event === 'SHUTDOWN') ending = true
-    print(renderEvent(event, style))
+    // One turn later: a reply that came before the event is printed before it.
+    setImmediate(() => print(renderEvent(event, style)))
   })
   const lost = client.closed.then(() => {
     if (closed) return false
@@ -55,7 +56,8 @@ export async function runInteractive(client: QmpClient, { input, output, history
     return !ending
   })
   const { version } = client.greeting.QMP
-  output.write(`Connected to ${harmless(String(version.package))} (QMP of QEMU ${version.qemu.major}.${version.qemu.minor}.${version.qemu.micro}). help explains, Tab completes, exit leaves.\n`)
+  const { major, minor, micro } = version.qemu
+  output.write(`Connected to ${harmless(String(version.package))} (QMP of QEMU ${major}.${minor}.${micro}). help explains, Tab completes, exit leaves.\n`)
   commandNames = await listCommands(client)
 
   const run = async (line: string): Promise<void> => {

@@ -31,8 +31,13 @@ export function renderValue(value: unknown, style: Style, indent = ''): string {
   if (entries.length === 0) return `${open}${close}`
   const inner = `${indent}  `
   const flat = plain.length + indent.length <= LINE_WIDTH
-  const parts = entries.map(([key, member]) => `${list ? '' : `${paint(scalarText(key), 'key', style)}: `}${renderValue(member, style, flat ? indent : inner)}`)
-  return flat ? `${open}${list ? '' : ' '}${parts.join(', ')}${list ? '' : ' '}${close}` : `${open}\n${parts.map((part) => inner + part).join(',\n')}\n${indent}${close}`
+  const parts = entries.map(([key, member]) => {
+    const name = list ? '' : `${paint(scalarText(key), 'key', style)}: `
+    return name + renderValue(member, style, flat ? indent : inner)
+  })
+  const space = list ? '' : ' '
+  if (flat) return `${open}${space}${parts.join(', ')}${space}${close}`
+  return `${open}\n${parts.map((part) => inner + part).join(',\n')}\n${indent}${close}`
 }
 
 function renderScalar(value: unknown, style: Style): string {

@@ -54,7 +54,8 @@ const systemPowerdown = defineCommand({
 
 const systemReset = defineCommand({
   name: 'system_reset',
-  doc: 'Restarts the machine from its kernel, whatever `-action` and `-no-reboot` say about resets by the guest. RESET follows with reason `host-qmp-system-reset`.',
+  doc: 'Restarts the machine from its kernel, whatever `-action` and `-no-reboot` say about resets by the guest. '
+    + 'RESET follows with reason `host-qmp-system-reset`.',
   arguments: {},
   example: '{"execute":"system_reset"}',
   async run(_args, { vm }) {

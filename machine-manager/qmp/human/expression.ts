@@ -1,4 +1,4 @@
-/** Address expressions of the human monitor (QEMU documentation, "QEMU Monitor", integer expressions): C operators on 64-bit integers and `$register`. Leaves out comparison. */
+/** Address expressions of the human monitor (QEMU documentation, "QEMU Monitor"): C operators on 64-bit integers, and `$register`. Leaves out comparison. */
 
 /** The text of the error is what the monitor prints. */
 export class ExpressionError extends Error {}

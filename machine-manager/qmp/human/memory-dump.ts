@@ -29,15 +29,22 @@ export function parseDumpFormat(text: string, last: DumpRequest): DumpRequest | 
  * Renders a dump; a line that cannot be read ends it.
  * @param read bytes at an address, undefined when some are not readable
  */
-export async function dumpMemory(address: bigint, request: DumpRequest & { readonly format: DumpFormat }, read: (address: bigint, length: number) => Promise<Uint8Array | undefined>): Promise<string> {
+export async function dumpMemory(
+  address: bigint,
+  request: DumpRequest & { readonly format: DumpFormat },
+  read: (address: bigint, length: number) => Promise<Uint8Array | undefined>,
+): Promise<string> {
   const size = request.format === 'c' ? 1 : request.size
   const lineBytes = size === 1 ? 8 : 16
   const total = request.count * size
+  // One read where it can be: reading through page tables may pause the vCPU each time.
+  const whole = total > 0 ? await read(address, total) : undefined
   const lines: string[] = []
   for (let offset = 0; offset < total; offset += lineBytes) {
     const lineAddress = BigInt.asUintN(64, address + BigInt(offset))
     const label = `${lineAddress.toString(16).padStart(16, '0')}:`
-    const bytes = await read(lineAddress, Math.min(lineBytes, total - offset))
+    const length = Math.min(lineBytes, total - offset)
+    const bytes = whole?.subarray(offset, offset + length) ?? await read(lineAddress, length)
     if (bytes === undefined) {
       lines.push(`${label} ${UNREADABLE}`)
       break
