@@ -2,14 +2,14 @@
 import path from 'node:path'
 import { Option } from 'commander'
 import type { Command } from 'commander'
-import { FLAVOURS, fetchGuest } from './fetch-guest.ts'
+import { FLAVOURS, fetchGuest, fetchInitramfs } from './fetch-guest.ts'
 import type { Flavour } from './fetch-guest.ts'
 import { createProgress } from './progress.ts'
 
 /** Where guests are kept when nothing else is said, relative to the current folder. */
 export const DEFAULT_GUEST_FOLDER = path.join('.cache', 'guest')
 
-interface GuestCommandOptions { readonly flavour: Flavour; readonly output: string; readonly vmlinux: boolean; readonly refresh: boolean }
+interface GuestCommandOptions { readonly flavour: Flavour; readonly output: string; readonly vmlinux: boolean; readonly refresh: boolean; readonly initrdOnly: boolean }
 
 /** Adds the sub-command to the program. */
 export function addGuestCommand(program: Command): void {
@@ -19,9 +19,14 @@ export function addGuestCommand(program: Command): void {
     .option('--output <dir>', 'folder for the files', DEFAULT_GUEST_FOLDER)
     .option('--vmlinux', 'also unpack the kernel to an ELF file, which boots faster', false)
     .option('--refresh', 'ask for newer packages even when a guest is there', false)
-    .action(async ({ flavour, output, vmlinux, refresh }: GuestCommandOptions) => {
+    .addOption(new Option('--initrd-only', 'build the initramfs only, for a kernel of your own').default(false).conflicts(['flavour', 'vmlinux']))
+    .action(async ({ flavour, output, vmlinux, refresh, initrdOnly }: GuestCommandOptions) => {
       const log = createProgress()
       try {
+        if (initrdOnly) {
+          process.stdout.write(`initrd ${await fetchInitramfs({ cacheDir: output, refresh, log })}\n`)
+          return
+        }
         const guest = await fetchGuest({ cacheDir: output, flavour, vmlinux, refresh, log })
         process.stdout.write(`kernel ${guest.kernel}\n${guest.vmlinux === undefined ? '' : `vmlinux ${guest.vmlinux}\n`}initrd ${guest.initrd}\n`)
       } finally {

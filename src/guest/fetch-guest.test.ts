@@ -3,7 +3,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { MesovirtError } from '../../host/errors.ts'
-import { cachedInitramfs, fetchGuest } from './fetch-guest.ts'
+import { cachedInitramfs, fetchGuest, fetchInitramfs } from './fetch-guest.ts'
 import { createProgress } from './progress.ts'
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'mesovirt-guest-'))
@@ -72,6 +72,14 @@ describe('fetching a guest', () => {
     expect(traced()).toHaveLength(count)
     expect(await fetchGuest({ cacheDir, flavour: 'cloud', refresh: true })).toEqual(first)
     expect(traced().length).toBeGreaterThan(count)
+  })
+
+  it('builds the initramfs alone for a kernel of the user\'s own', async () => {
+    workingApt()
+    const cacheDir = folder()
+    const initrd = await fetchInitramfs({ cacheDir })
+    expect(fs.readdirSync(cacheDir).sort()).toEqual(['busybox', path.basename(initrd)].sort())
+    expect(traced().some((call) => call.includes('linux-image'))).toBe(false)
   })
 
   it('keeps its own package lists when the system has none', async () => {

@@ -54,13 +54,7 @@ export interface Guest {
 
 /** @throws MesovirtError GUEST_UNAVAILABLE, GUEST_DOWNLOAD, DEB_DAMAGED, TOOL_MISSING, VMLINUX_*, GUEST_FOLDER */
 export async function fetchGuest({ cacheDir, flavour, vmlinux = false, refresh = false, log = silentProgress }: FetchGuestOptions): Promise<Guest> {
-  const folder = path.resolve(cacheDir)
-  try {
-    fs.mkdirSync(folder, { recursive: true })
-    fs.accessSync(folder, fs.constants.W_OK)
-  } catch (error) {
-    throw new MesovirtError('GUEST_FOLDER', `the guest folder '${folder}' cannot be written (${(error as Error).message}); name another with --output`, { cause: error })
-  }
+  const folder = makeFolder(cacheDir)
   const apt = new Apt(folder, log)
   const busybox = await fetchBusybox(apt, folder, refresh, log)
   const kernel = await fetchKernel(apt, folder, flavour, refresh, log)
@@ -71,6 +65,29 @@ export async function fetchGuest({ cacheDir, flavour, vmlinux = false, refresh =
   const elf = vmlinux ? { vmlinux: cachedVmlinux(kernel.kernel, log) } : {}
   log.done()
   return { ...kernel, initrd, busybox, ...elf }
+}
+
+/**
+ * The initramfs alone, without modules, for a kernel of the user's own.
+ * @throws MesovirtError as fetchGuest
+ */
+export async function fetchInitramfs({ cacheDir, refresh = false, log = silentProgress }: Pick<FetchGuestOptions, 'cacheDir' | 'refresh' | 'log'>): Promise<string> {
+  const folder = makeFolder(cacheDir)
+  const busybox = await fetchBusybox(new Apt(folder, log), folder, refresh, log)
+  const initrd = cachedInitramfs(folder, { busybox: fs.readFileSync(busybox) }, log)
+  log.done()
+  return initrd
+}
+
+function makeFolder(cacheDir: string): string {
+  const folder = path.resolve(cacheDir)
+  try {
+    fs.mkdirSync(folder, { recursive: true })
+    fs.accessSync(folder, fs.constants.W_OK)
+  } catch (error) {
+    throw new MesovirtError('GUEST_FOLDER', `the guest folder '${folder}' cannot be written (${(error as Error).message}); name another with --output`, { cause: error })
+  }
+  return folder
 }
 
 /** Builds an initramfs, or finds the one that was built from the same content. @returns its path */

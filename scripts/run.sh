@@ -1,0 +1,153 @@
+#!/bin/sh
+# What the npm scripts run: `run.sh start|test|test:full|bench [arguments]`. Installs and builds when needed, quiet while all is well,
+# and leaves standard input alone: with `start` it belongs to the guest.
+set -eu
+cd "$(dirname "$0")/.."
+task=${1:-}
+[ $# -gt 0 ] && shift
+
+say() { printf 'mesovirt: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Runs a command silently; its output is shown when it fails.
+quietly() {
+  what=$1
+  shift
+  [ -t 2 ] && printf '\r\033[K%s ...' "$what" >&2
+  mkdir -p .cache
+  log=.cache/$task-step.$$.log
+  status=0
+  "$@" </dev/null >"$log" 2>&1 || status=$?
+  [ -t 2 ] && printf '\r\033[K' >&2
+  if [ "$status" -ne 0 ]; then
+    cat "$log" >&2
+    rm -f "$log"
+    die "$what failed (status $status)"
+  fi
+  rm -f "$log"
+}
+
+check_node() {
+  node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 20 || major === 20 && minor >= 19 ? 0 : 1)' ||
+    die "Node 20.19 or newer is needed, this is $(node --version); see https://nodejs.org"
+}
+
+# Packages are those of package-lock.json: the copy beside them says from which lock file they came.
+install_packages() {
+  stamp=node_modules/.mesovirt-lock
+  if [ ! -f "$stamp" ] && [ -f node_modules/.package-lock.json ] && [ ! package-lock.json -nt node_modules/.package-lock.json ]; then
+    cp package-lock.json "$stamp"
+  fi
+  cmp -s package-lock.json "$stamp" && return
+  quietly 'installing packages' npm ci --no-audit --no-fund
+  cp package-lock.json "$stamp"
+}
+
+build() {
+  if [ "$task" = start ] && [ -f dist/mesovirt.js ] && [ -f dist/core.wasm ]; then
+    newer=$(find src machine-manager machine boot-loader device-model hypervisor address-space host scripts/build.mjs package-lock.json \
+      -type f ! -name '*.test.ts' -newer dist/mesovirt.js | head -n 1)
+    [ -n "$newer" ] || return 0
+  fi
+  if [ "$task" = start ]; then quietly 'building' node scripts/build.mjs --no-types
+  else quietly 'building' node scripts/build.mjs
+  fi
+}
+
+# has OPTION ARGUMENTS...: whether the option is among the arguments.
+has() {
+  option=$1
+  shift
+  for argument in "$@"; do
+    [ "$argument" = "$option" ] && return 0
+  done
+  return 1
+}
+
+start() {
+  kernel=${MESOVIRT_KERNEL:-}
+  initrd=${MESOVIRT_INITRD:-}
+  if [ -z "$kernel" ] && ! has -kernel "$@"; then
+    guest=$(node dist/mesovirt.js guest --vmlinux </dev/null) || exit 1
+    kernel=$(printf '%s\n' "$guest" | sed -n 's/^vmlinux //p')
+    [ -n "$initrd" ] || initrd=$(printf '%s\n' "$guest" | sed -n 's/^initrd //p')
+  elif [ -z "$initrd" ] && ! has -initrd "$@"; then
+    if command -v apt-get >/dev/null 2>&1; then
+      guest=$(node dist/mesovirt.js guest --initrd-only </dev/null) || exit 1
+      initrd=$(printf '%s\n' "$guest" | sed -n 's/^initrd //p')
+    else
+      say 'booting without an initramfs: MESOVIRT_INITRD names none, and there is no apt-get to build one from'
+    fi
+  fi
+  has -append "$@" || set -- -append 'console=ttyS0 panic=1' "$@"
+  if [ -n "$initrd" ] && ! has -initrd "$@"; then set -- -initrd "$initrd" "$@"; fi
+  has -kernel "$@" || set -- -kernel "$kernel" "$@"
+  has -serial "$@" || set -- -serial stdio "$@"
+  has -m "$@" || set -- -m 256 "$@"
+  has -machine "$@" || set -- -machine microvm "$@"
+  exec node dist/mesovirt.js "$@"
+}
+
+# need COMMAND PACKAGE WHY: notes a package whose command is missing.
+need() {
+  command -v "$1" >/dev/null 2>&1 && return 0
+  missing="$missing $2"
+  reasons="$reasons
+  $2: $3"
+}
+
+# Tools of the host that tests compare with. On Debian as root they are installed, elsewhere they are named.
+host_tools() {
+  missing=''
+  reasons=''
+  need objdump binutils 'disassembles what the instruction tests run'
+  need iasl acpica-tools 'reads the ACPI tables back'
+  need qemu-system-x86_64 qemu-system-x86 'is the second opinion on the machine and the peer of the bench'
+  need xz xz-utils 'unpacks the generic kernel'
+  need lz4 lz4 'packs test kernels'
+  [ -n "$missing" ] || return 0
+  if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+    export DEBIAN_FRONTEND=noninteractive
+    quietly 'reading the package lists' apt-get update
+    # shellcheck disable=SC2086 # a list of words
+    quietly "installing$missing" apt-get install -y --no-install-recommends $missing
+  else
+    die "these Debian packages are missing; install them with apt-get install$missing$reasons"
+  fi
+}
+
+guests() {
+  for flavour in cloud generic; do
+    quietly "fetching the $flavour guest" node dist/mesovirt.js guest --vmlinux --flavour "$flavour"
+  done
+}
+
+run_tests() {
+  host_tools
+  guests
+  quietly 'lint' node node_modules/eslint/bin/eslint.js .
+  quietly 'type check' node node_modules/typescript/bin/tsc --noEmit
+  node node_modules/vitest/vitest.mjs run "$@" </dev/null
+}
+
+case $task in
+  start | test | test:full | bench) ;;
+  *) die "usage: run.sh start|test|test:full|bench [arguments], not '$task'" ;;
+esac
+check_node
+install_packages
+build
+case $task in
+  start) start "$@" ;;
+  test) run_tests "$@" ;;
+  test:full)
+    MESOVIRT_TEST_FULL=1
+    export MESOVIRT_TEST_FULL
+    run_tests "$@"
+    ;;
+  bench)
+    host_tools
+    guests
+    exec node scripts/ts.mjs bench/main.ts "$@"
+    ;;
+esac
