@@ -27,12 +27,16 @@ export const G_WAKE = 0x10034 // i32 atomic: what a halted machine sleeps on (At
 export const G_ICOUNT = 0x10038 // u64 instructions retired, all vCPUs
 export const G_VIRTUAL_NS = 0x10040 // u64 machine time in ns as of the last update (both clocks)
 export const G_ICOUNT_SKIP = 0x10048 // u64 ns skipped while every vCPU was halted (instruction-count clock)
+export const G_ICOUNT_SHIFT = 0x10050 // u32: one instruction = 2^shift ns in the instruction-count clock
+export const G_RETIRED = 0x10058 // u64 instructions retired, flushed when run() returns
+export const G_WALL_NS = 0x10060 // u64 wall-clock time (ns since 1970) at machine time 0
 export const G_STATS = 0x10080 // u64 counters, see STAT_*
 /** Interrupt lines 0..31 driven by the main thread: {level u32 atomic, rising-edge count u32 atomic, edges seen u32, reserved}. */
 export const G_LINES = 0x10200 // 32 * 16 bytes
 export const G_RANGES = 0x10400 // up to 64 * 32 bytes: {start u64, end u64 (exclusive), wasm offset u32, flags u32 (RANGE_*), pad u64}, sorted
 export const RANGE_READ_ONLY = 1
 export const G_IRQCHIP = 0x11000 // IOAPIC, PIC, PIT state, 4 KiB, layout private to core/irqchip.ts
+export const G_NEVER_TLB = 0x14000 // 16 KiB of TLB entries that never match: used while every access must take the slow path
 export const G_SCRATCH_END = 0x20000
 
 // ---- one vCPU ------------------------------------------------------------------------------------------------------------------
@@ -160,6 +164,29 @@ export const UOP_SCALE = 24 // u8
 export const UOP_SEG = 25 // u8: 0 = flat 64-bit address; else AS_* bits
 export const UOP_OFFSET = 26 // u16 offset of the instruction in its page
 export const UOP_X = 28 // u32 handler-specific: linked uop, sub-operation
+
+/** Per RAM page (4 KiB) record of PAGE_BYTES at G_PAGE_INFO + ((host - ramBase) >> 12) * PAGE_BYTES. */
+export const PAGE_BYTES = 16
+export const PAGE_BLOCKS = 0 // u32 first decoded block whose code touches the page
+export const PAGE_LINES = 8 // u64 bit i: some block covers bytes of the 64-byte line i
+/** Header in front of a block's uops. */
+export const BLOCK_BYTES = 32
+export const BLOCK_NEXT1 = 0 // u32 next block of its first page
+export const BLOCK_NEXT2 = 4 // u32 next block of its second page
+export const BLOCK_HOST = 8 // u32 wasm offset of its first code byte
+export const BLOCK_MODE = 12 // u32 MODE_*
+export const BLOCK_COUNT = 16 // u32 uops, END included
+export const BLOCK_PAGE2 = 20 // u32 wasm offset of the second page, 0 if none
+export const BLOCK_LENGTH = 24 // u32 code bytes
+
+/** UOP_LEN holds the length in its low nibble and these. */
+export const LEN_STACK = 0x10 // the memory operand is relative to SS
+/** UOP_SEG bits when the address is not a flat 64-bit one. */
+export const AS_SEG = 7 // segment register number
+export const AS_BASE = 8 // add the segment base
+export const AS_LEGACY = 16 // limit and type checks (outside 64-bit mode)
+export const AS_32 = 32 // effective address is truncated to 32 bits
+export const AS_16 = 64 // ... to 16 bits
 
 // ---- counters (index into G_STATS, u64 each) ----------------------------------------------------------------------------------
 export const STAT_BLOCKS = 0, STAT_UOPS = 1, STAT_TLB_FILLS = 2, STAT_TLB_FLUSHES = 3, STAT_EXCEPTIONS = 4, STAT_INTERRUPTS = 5

@@ -1,0 +1,230 @@
+/** The outer loop: exceptions, interrupts, INIT/SIPI, halt, single step; and the round-robin of vCPUs on this thread. */
+import {
+  GPR, RIP, RIP_SET, RFLAGS, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, CS, SS, ES, DS, FS, GS, LDTR, TR, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, CR0, CR2, CR3, CR4, EFER, DR, CPL, MODE, MODE_64,
+  EXCEPTION, EVENTS, EVENT_INTR, EVENT_NMI, EVENT_INIT, EVENT_SIPI, HALTED, INHIBIT, SIPI_VECTOR, TRIPLE_FAULT, NMI_BLOCKED, LAST_DEBUG, CC_OP, CC_SRC, CPU_INDEX, APIC_ID, DELIVERING, INSTRUCTIONS, ZERO,
+  MSR_PAT, MSR_MISC_ENABLE, MSR_MTRR_DEF_TYPE, MSR_APIC_BASE, MSR_STAR, MSR_TSC_OFFSET, MSR_TSC_ADJUST, MSR_TSC_AUX, MXCSR, FCW, FSW, FTW, XMM, FPR, TLB_HAS_LARGE, CPUID_TABLE, CPU_AREA, CPU_STRIDE,
+  G_CPU_COUNT, G_KICK, G_IRQ_DIRTY, G_NEVER_TLB, TLB_BYTES, G_IRQCHIP, G_CLOCK_MODE, G_ICOUNT_SKIP, G_RETIRED, EXIT_SLICE, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN, GLOBALS,
+} from './layout'
+import { setFlagsArith, FL_TF, FL_IF, FL_RF } from './flags'
+import { raise, flushTlb, setSlowAccess, VEC_DB } from './mmu'
+import { segment, updateMode } from './segment'
+import { deliverException, externalInterrupt, tookSoftwareInterrupt, clearSoftwareInterrupt } from './interrupt'
+import { lookup, lookupOne } from './block'
+import { exec } from './exec'
+import { flushAll } from './cache'
+import { retired, setSliceEnd, loadRetired, saveRetired, machineNs } from './time'
+import { lapicReset, lapicInit, lapicPending, lapicAck } from './lapic'
+import { irqchipReset, irqApplyLines, irqchipTick, irqchipNextDeadline } from './irqchip'
+
+/** Instructions a vCPU runs before timers and lines are looked at again. */
+const SLICE: u64 = 10000
+
+/** Machine-wide power-up state. The host has filled the control block (layout.ts G_*) before. */
+export function initialise(): void {
+  memory.fill(G_NEVER_TLB, 0xff, TLB_BYTES)
+  store<u64>(G_RETIRED, 0)
+  store<u64>(G_ICOUNT_SKIP, 0)
+  irqchipReset()
+  flushAll()
+}
+
+/** Power-up (`init` false) or INIT state of one vCPU: real mode at F000:FFF0, caches empty. SDM volume 3, table 10-1. */
+export function resetCpu(cpu: usize, index: u32, init: bool): void {
+  memory.fill(cpu, 0, init ? MSR_STAR : 1024)
+  for (let i: u32 = 0; i < 8; i++) {
+    const s = segment(cpu, i)
+    store<u32>(s, 0xffff, SEG_LIMIT)
+    store<u32>(s, i == CS ? 0x9b00 : i == LDTR ? 0x8200 : i == TR ? 0x8b00 : 0x9300, SEG_ATTR)
+  }
+  store<u16>(segment(cpu, CS), 0xf000, SEG_SELECTOR)
+  store<u64>(segment(cpu, CS), 0xffff0000, SEG_BASE)
+  store<u64>(cpu, 0xfff0, RIP)
+  store<u64>(cpu, 2, RFLAGS)
+  store<u64>(cpu, 0x000306c0, GPR + 16)
+  store<u32>(cpu, 0xffff, GDTR_LIMIT)
+  store<u32>(cpu, 0xffff, IDTR_LIMIT)
+  store<u64>(cpu, 0x60000010, CR0)
+  store<u64>(cpu, 0xffff0ff0, DR + 48)
+  store<u64>(cpu, 0x400, DR + 56)
+  store<i32>(cpu, -1, EXCEPTION)
+  store<u32>(cpu, 0, RIP_SET)
+  store<u32>(cpu, 0, CPL)
+  store<u32>(cpu, 0, INHIBIT)
+  store<u32>(cpu, 0, NMI_BLOCKED)
+  store<u32>(cpu, 0, TRIPLE_FAULT)
+  store<u64>(cpu, 0, LAST_DEBUG)
+  store<u32>(cpu, index, CPU_INDEX)
+  const bsp = index == 0
+  store<u32>(cpu, bsp ? 0 : 2, HALTED)
+  if (!init) {
+    memory.fill(cpu + XMM, 0, FPR + 128 - XMM)
+    store<u32>(cpu, 0x1f80, MXCSR)
+    store<u16>(cpu, 0x37f, FCW)
+    store<u64>(cpu, 0x0007040600070406, MSR_PAT)
+    store<u64>(cpu, 1, MSR_MISC_ENABLE)
+    store<u64>(cpu, 0xc00, MSR_MTRR_DEF_TYPE)
+    store<u64>(cpu, 0, INSTRUCTIONS)
+    lapicReset(cpu, index, bsp)
+  } else lapicInit(cpu)
+  updateMode(cpu)
+  flushTlb(cpu, false)
+}
+
+/** After the host has written registers: derived state and TLBs follow. */
+export function refreshCpu(cpu: usize): void {
+  store<u64>(cpu, 0, ZERO)
+  updateMode(cpu)
+  flushTlb(cpu, false)
+}
+
+function startupIpi(cpu: usize): void {
+  const vector = load<u32>(cpu, SIPI_VECTOR) & 0xff
+  const cs = segment(cpu, CS)
+  store<u16>(cs, <u16>(vector << 8), SEG_SELECTOR)
+  store<u64>(cs, <u64>vector << 12, SEG_BASE)
+  store<u64>(cpu, 0, RIP)
+  store<u32>(cpu, 0, HALTED)
+  updateMode(cpu)
+}
+
+/** Handles INIT, SIPI, NMI and maskable interrupts. @returns true when the vCPU may execute */
+function handleEvents(cpu: usize): bool {
+  const events = atomic.load<i32>(cpu + EVENTS)
+  if (events & EVENT_INIT) {
+    atomic.and<i32>(cpu + EVENTS, ~(EVENT_INIT | EVENT_SIPI))
+    resetCpu(cpu, load<u32>(cpu, CPU_INDEX), true)
+  }
+  if (events & EVENT_SIPI) {
+    atomic.and<i32>(cpu + EVENTS, ~EVENT_SIPI)
+    if (load<u32>(cpu, HALTED) == 2) startupIpi(cpu)
+  }
+  if (load<u32>(cpu, HALTED) == 2) return false
+  if (load<u32>(cpu, INHIBIT)) return true
+  if (events & EVENT_NMI && !load<u32>(cpu, NMI_BLOCKED)) {
+    atomic.and<i32>(cpu + EVENTS, ~EVENT_NMI)
+    store<u32>(cpu, 1, NMI_BLOCKED)
+    store<u32>(cpu, 0, HALTED)
+    externalInterrupt(cpu, 2)
+    return true
+  }
+  if (events & EVENT_INTR && load<u32>(cpu, RFLAGS) & FL_IF && lapicPending(cpu) >= 0) {
+    store<u32>(cpu, 0, HALTED)
+    const vector = lapicAck(cpu)
+    if (vector >= 0) externalInterrupt(cpu, vector)
+    return true
+  }
+  return !load<u32>(cpu, HALTED)
+}
+
+/** Instruction breakpoints of DR7. @returns true when one hits */
+function codeBreakpoint(cpu: usize): bool {
+  const dr7 = load<u32>(cpu, DR + 56)
+  if (load<u32>(cpu, RFLAGS) & FL_RF) return false
+  const linear = load<u32>(cpu, MODE) == MODE_64 ? load<u64>(cpu, RIP) : (load<u64>(segment(cpu, CS), SEG_BASE) + load<u64>(cpu, RIP)) & 0xffffffff
+  let hit: u64 = 0
+  for (let i: u32 = 0; i < 4; i++) {
+    if (dr7 & (3 << (i * 2)) && !((dr7 >> (16 + i * 4)) & 3) && load<u64>(cpu + i * 8, DR) == linear) hit |= 1 << i
+  }
+  if (!hit) return false
+  store<u64>(cpu, load<u64>(cpu, LAST_DEBUG) | hit, LAST_DEBUG)
+  raise(cpu, VEC_DB, 0)
+  return true
+}
+
+/** One instruction with everything that single stepping, breakpoints and interrupt shadows ask for. */
+function runOne(cpu: usize, breakpoints: bool): void {
+  if (breakpoints && codeBreakpoint(cpu)) return
+  const trap = (load<u32>(cpu, RFLAGS) & FL_TF) != 0
+  const shadow = load<u32>(cpu, INHIBIT)
+  store<u32>(cpu, 0, INHIBIT)
+  clearSoftwareInterrupt()
+  const u = lookupOne(cpu, load<u64>(cpu, RIP))
+  if (!u) return
+  setSliceEnd(0)
+  exec(cpu, u)
+  if (load<i32>(cpu, EXCEPTION) >= 0) return
+  store<u64>(cpu, load<u64>(cpu, RFLAGS) & ~<u64>FL_RF, RFLAGS)
+  if (trap && !tookSoftwareInterrupt) store<u64>(cpu, load<u64>(cpu, LAST_DEBUG) | 0x4000, LAST_DEBUG)
+  // A MOV SS shadow holds debug traps back for one instruction.
+  if (load<u64>(cpu, LAST_DEBUG) && load<u32>(cpu, INHIBIT) != 2 && shadow != 3) raise(cpu, VEC_DB, 0)
+}
+
+/** Runs one vCPU for up to `instructions`. @returns EXIT_* */
+export function runCpu(cpu: usize, instructions: u64): u32 {
+  const limit = retired + instructions
+  const before = retired
+  let reason: u32 = EXIT_SLICE
+  while (true) {
+    if (load<u32>(cpu, TRIPLE_FAULT)) { reason = EXIT_SHUTDOWN; break }
+    if (retired >= limit) { reason = EXIT_SLICE; break }
+    if (atomic.load<i32>(G_KICK)) { reason = EXIT_KICK; break }
+    if (load<i32>(cpu, EXCEPTION) >= 0) { deliverException(cpu); continue }
+    if ((atomic.load<i32>(cpu + EVENTS) | load<u32>(cpu, HALTED)) && !handleEvents(cpu)) { reason = EXIT_HALT; break }
+    if (load<i32>(cpu, EXCEPTION) >= 0 || load<u32>(cpu, TRIPLE_FAULT)) continue
+    const breakpoints = (load<u32>(cpu, DR + 56) & 0xff) != 0
+    setSlowAccess(breakpoints || (load<u32>(cpu, CPL) == 3 && (load<u32>(cpu, CR0) & 0x40000) != 0 && (load<u32>(cpu, RFLAGS) & 0x40000) != 0))
+    if (breakpoints || load<u32>(cpu, INHIBIT) || load<u32>(cpu, RFLAGS) & FL_TF) { runOne(cpu, breakpoints); continue }
+    store<u64>(cpu, load<u64>(cpu, RFLAGS) & ~<u64>FL_RF, RFLAGS)
+    setSliceEnd(limit)
+    const u = lookup(cpu, load<u64>(cpu, RIP))
+    if (u) exec(cpu, u)
+  }
+  store<u64>(cpu, load<u64>(cpu, INSTRUCTIONS) + retired - before, INSTRUCTIONS)
+  return reason
+}
+
+/** Lines and timers that came due. */
+function pump(): void {
+  if (atomic.load<i32>(G_IRQ_DIRTY)) irqApplyLines()
+  const now = machineNs()
+  if (now >= irqchipNextDeadline()) irqchipTick(now)
+}
+
+/**
+ * Runs all vCPUs in turns.
+ * @param rounds slices per vCPU before it returns in any case (V8 replaces hot code only between calls)
+ * @returns EXIT_SLICE, EXIT_HALT (every vCPU sleeps), EXIT_KICK or EXIT_SHUTDOWN (triple fault)
+ */
+export function runMachine(rounds: u32): u32 {
+  loadRetired()
+  const count = load<u32>(G_CPU_COUNT)
+  let reason: u32 = EXIT_SLICE
+  for (let round: u32 = 0; round < rounds; round++) {
+    let awake = false
+    for (let i: u32 = 0; i < count; i++) {
+      pump()
+      reason = runCpu(CPU_AREA + i * CPU_STRIDE, SLICE)
+      if (reason == EXIT_KICK || reason == EXIT_SHUTDOWN) { saveRetired(); return reason }
+      if (reason != EXIT_HALT) awake = true
+    }
+    if (!awake) { saveRetired(); return EXIT_HALT }
+  }
+  saveRetired()
+  return EXIT_SLICE
+}
+
+/** ns of machine time at which something is due, all ones if nothing is. */
+export function nextDeadline(): u64 { return irqchipNextDeadline() }
+
+/** Instruction-count clock: jumps over the time in which every vCPU sleeps. @returns false when nothing is due */
+export function skipIdle(): bool {
+  loadRetired()
+  const deadline = irqchipNextDeadline()
+  if (deadline == 0xffffffffffffffff) return false
+  const now = machineNs()
+  if (deadline > now) store<u64>(G_ICOUNT_SKIP, load<u64>(G_ICOUNT_SKIP) + deadline - now)
+  return true
+}
+
+/**
+ * For instruction tests: runs the one instruction at RIP; an exception stays pending.
+ * @returns its vector, -1 if there was none
+ */
+export function stepCpu(cpu: usize): i32 {
+  setSlowAccess((load<u32>(cpu, CR0) & 0x40000) != 0 && load<u32>(cpu, CPL) == 3 && (load<u32>(cpu, RFLAGS) & 0x40000) != 0)
+  runOne(cpu, false)
+  return load<i32>(cpu, EXCEPTION)
+}
+
+/** ns since machine start. */
+export function machineTime(): u64 { return machineNs() }
