@@ -1,0 +1,117 @@
+/**
+ * What a machine asks of whatever runs its guest instructions: the software CPU (tcg), hardware through KVM, or nothing at all (test).
+ * An accelerator owns guest RAM, the vCPUs, the interrupt controllers, the interval timer and machine time; everything else is a device on its bus.
+ */
+import type { AddressSpace } from '../address-space/address-space.ts'
+import type { BusServer, EventLine } from '../address-space/bus.ts'
+import type { RamBlock } from '../address-space/guest-memory.ts'
+
+/** sockets * dies * coresPerDie * threads is the number of processors that can exist; the first `cpus` of them do. */
+export interface CpuTopology {
+  readonly cpus: number
+  readonly sockets: number
+  readonly dies: number
+  /** cores of one die, all its clusters together */
+  readonly cores: number
+  readonly threads: number
+}
+
+/** Where machine time comes from. */
+export type MachineClock =
+  | { readonly kind: 'host' }
+  /** One instruction takes 2^shift ns. `sleep`: an idle machine waits for its next timer instead of jumping to it. */
+  | { readonly kind: 'instruction-count'; readonly shift: number; readonly sleep: boolean }
+
+/** A piece of RAM to be made. */
+export interface RamRequest { readonly guestAddress: number; readonly size: number }
+
+export interface SegmentRegister {
+  readonly selector: number
+  readonly base: number
+  /** bytes, granularity applied */
+  readonly limit: number
+  /** Descriptor bits 40..47 in bits 0..7 and 52..55 in bits 12..15, as VMX and KVM count them. */
+  readonly attributes: number
+}
+
+/** Registers in which a vCPU enters a kernel; those not named keep their reset value. */
+export interface EntryState {
+  readonly rip: number
+  readonly rsp: number
+  readonly rbp: number
+  readonly rbx: number
+  readonly rsi: number
+  readonly rflags: number
+  readonly cr0: number
+  readonly cr3: number
+  readonly cr4: number
+  readonly efer: number
+  readonly gdt: { readonly base: number; readonly limit: number }
+  readonly idt: { readonly base: number; readonly limit: number }
+  readonly cs: SegmentRegister
+  /** ds, es, fs, gs and ss */
+  readonly data: SegmentRegister
+  readonly tr: SegmentRegister
+  readonly ldtr: SegmentRegister
+  readonly fcw: number
+  readonly mxcsr: number
+}
+
+/** What an accelerator reports on its own; no vCPU runs from then on until a reset. */
+export type HypervisorEvent =
+  /** A vCPU shut down, as a triple fault makes it. */
+  | { readonly kind: 'triple-fault'; readonly cpu: number }
+  /** The accelerator itself failed. */
+  | { readonly kind: 'internal-error'; readonly message: string }
+
+export interface HypervisorOptions {
+  readonly topology: CpuTopology
+  readonly ram: readonly RamRequest[]
+  readonly clock: MachineClock
+  /** Called on the main thread, never from inside a call into the accelerator. */
+  readonly onEvent: (event: HypervisorEvent) => void
+  /** A device threw while it served a vCPU. */
+  readonly onDeviceFault?: ((error: unknown) => void) | undefined
+}
+
+export interface Hypervisor {
+  readonly kind: 'kvm' | 'tcg' | 'test'
+  readonly cpus: number
+  /** APIC id of each vCPU. */
+  readonly apicIds: readonly number[]
+  /** The RAM that was asked for, zeroed, in the order of the requests. */
+  readonly ram: readonly RamBlock[]
+
+  /**
+   * Follows the memory map and starts the vCPU threads, paused. The returned bus is ready at once; the threads may still be starting.
+   * Called once.
+   */
+  attach(memory: AddressSpace, ports: AddressSpace): BusServer
+  /** Resolves when the vCPU threads are up. @throws MesovirtError TCG_START */
+  ready(): Promise<void>
+  /** Input of the interrupt controllers, 0..23; the same object for the same number. */
+  line(gsi: number): EventLine
+  /** Machine time in ns; stands still while paused. */
+  now(): bigint
+
+  /** Power-up state of all vCPUs, interrupt controllers and timers. Only while paused. */
+  reset(): Promise<void>
+  /** Sets the registers in which a vCPU enters a kernel. Only after `reset`, before `resume`. */
+  enter(cpu: number, state: EntryState): void
+  /** Lets the vCPUs run. */
+  resume(): Promise<void>
+  /** Resolves when no vCPU runs and every posted write was applied. */
+  pause(): Promise<void>
+  readonly running: boolean
+  /** Ends the threads. Nothing can be called afterwards. Never rejects. */
+  close(): Promise<void>
+
+  /** Host id of the thread that runs a vCPU. May wait some milliseconds for a thread that is starting. */
+  threadId(cpu: number): number
+  /** Whether a vCPU waits in HLT or for its start-up interrupt. */
+  isHalted(cpu: number): boolean
+  /** Text of `info registers`. Only while paused. */
+  registers(cpu: number): string
+  /** Bytes behind a linear address. Only while paused. @throws MesovirtError GUEST_ADDRESS */
+  readVirtual(cpu: number, address: bigint, length: number): Uint8Array
+}

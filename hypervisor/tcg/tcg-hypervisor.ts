@@ -1,0 +1,321 @@
+/**
+ * The software CPU as an accelerator: the shared memory, the worker that runs core.wasm on it, and main's side of interrupt lines, pause and reset.
+ * Interpreter only; one worker runs every vCPU.
+ */
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
+import { Worker } from 'node:worker_threads'
+import { BusServer } from '../../address-space/bus.ts'
+import type { AddressSpace } from '../../address-space/address-space.ts'
+import type { EventLine } from '../../address-space/bus.ts'
+import type { FlatView } from '../../address-space/flat-view.ts'
+import type { RamBlock } from '../../address-space/guest-memory.ts'
+import { MesovirtError } from '../../host/errors.ts'
+import type { EntryState, Hypervisor, HypervisorOptions } from '../hypervisor.ts'
+import {
+  CPU_AREA, CPU_STRIDE, CPUID_COUNT, CPUID_MAX, CPUID_TABLE, G_BLOCK_MASK, G_BLOCK_TABLE, G_CLOCK_MODE, G_CPU_COUNT, G_ICOUNT_SHIFT, G_IRQ_DIRTY, G_KICK, G_LINES,
+  G_PAGE_INFO, G_RAM_BASE, G_RAM_END, G_RANGE_COUNT, G_RANGES, G_UOP_BASE, G_UOP_END, G_UOP_NEXT, G_VIRTUAL_NS, G_WAKE, HALTED, RANGE_READ_ONLY,
+} from './core/layout.ts'
+import { cpuidTable } from './cpuid.ts'
+import { readLinear, registersText, writeEntryState } from './debug.ts'
+import { BLOCK_TABLE_ENTRIES, makeMemory, planMemory } from './memory-plan.ts'
+import type { MemoryPlan } from './memory-plan.ts'
+import { apicIdOf } from './topology.ts'
+import {
+  COMMAND_QUIT, COMMAND_REFRESH, COMMAND_RESET, COMMAND_RUN, CONTROL_COMMAND, CONTROL_THREAD, CONTROL_WORDS,
+} from './worker-control.ts'
+import type { WasmMemory } from './wasm.ts'
+import type { WorkerMessage, WorkerSetup } from './worker-control.ts'
+
+/** Flags of V8 for the whole process, set before core.wasm is compiled. */
+const V8_FLAGS: readonly string[] = []
+const MAX_RANGES = 64
+const RANGE_BYTES = 32
+const LINE_WORDS = 4
+const LINES = 24
+/** How long `threadId` waits for the thread. It answers within some 20 ms, when it can at all. */
+const THREAD_WAIT_MS = 2000
+
+type State = 'starting' | 'paused' | 'running' | 'closed'
+
+export class TcgHypervisor implements Hypervisor {
+  readonly kind = 'tcg'
+  readonly cpus: number
+  readonly apicIds: readonly number[]
+  readonly ram: readonly RamBlock[]
+  readonly #options: HypervisorOptions
+  readonly #memory: WasmMemory
+  readonly #words: Int32Array
+  readonly #view: DataView
+  readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4))
+  readonly #lines: readonly EventLine[]
+  #worker: Worker | undefined
+  #bus: BusServer | undefined
+  #stopListening: (() => void) | undefined
+  #state: State = 'starting'
+  #ready: Promise<void> = Promise.resolve()
+  /** Who waits for the worker's next answer of a kind. */
+  readonly #waiting = new Map<'ready' | 'paused' | 'done', { resolve: () => void; reject: (error: Error) => void }>()
+  #exited: Promise<unknown> = Promise.resolve()
+  /** Time of the last pause, and when the last run began: machine time without asking the worker. */
+  #machineNs = 0n
+  #runningSince: bigint | undefined
+
+  /** @throws MesovirtError TCG_MEMORY */
+  constructor(options: HypervisorOptions) {
+    this.#options = options
+    this.cpus = options.topology.cpus
+    this.apicIds = Array.from({ length: this.cpus }, (_, index) => apicIdOf(index, options.topology))
+    const plan = planMemory(this.cpus, options.ram)
+    this.#memory = makeMemory(plan)
+    this.#words = new Int32Array(this.#memory.buffer)
+    this.#view = new DataView(this.#memory.buffer)
+    this.ram = options.ram.map(({ guestAddress, size }, index) => {
+      const hostOffset = plan.ramOffsets[index] as number
+      return { guestAddress, size, hostOffset, bytes: new Uint8Array(this.#memory.buffer, hostOffset, size) }
+    })
+    this.#lines = Array.from({ length: LINES }, (_, gsi) => this.#makeLine(gsi))
+    this.#fillGlobals(plan)
+    for (let index = 0; index < this.cpus; index++) this.#fillCpuid(index)
+  }
+
+  attach(memory: AddressSpace, ports: AddressSpace): BusServer {
+    const bus = new BusServer({ memory, ports, slots: 1, ...(this.#options.onDeviceFault === undefined ? {} : { onFault: this.#options.onDeviceFault }) })
+    this.#bus = bus
+    this.#stopListening = memory.addListener({ commit: (view) => this.#publishRanges(view) })
+    for (const flag of V8_FLAGS) setFlagsFromString(flag)
+    const connection = bus.connect(0)
+    const setup: WorkerSetup = {
+      memory: this.#memory, control: this.#control.buffer as SharedArrayBuffer, bus: connection, cpus: this.cpus, apicIds: this.apicIds, clock: this.#options.clock,
+      core: fileURLToPath(distFile('core.wasm')),
+    }
+    const worker = new Worker(distFile('tcg-vcpu-worker.js'), { workerData: setup, transferList: [connection.port], stdin: false })
+    this.#worker = worker
+    bus.ref()
+    this.#ready = this.#answer('ready').then(() => { this.#state = 'paused' })
+    this.#ready.catch(() => undefined) // reported to whoever calls ready()
+    worker.on('message', (message: WorkerMessage) => this.#onMessage(message))
+    worker.on('error', (error) => this.#onWorkerGone(error instanceof Error ? error.message : String(error)))
+    this.#exited = new Promise((resolve) => worker.once('exit', resolve))
+    void this.#exited.then(() => this.#onWorkerGone('its thread ended'))
+    return bus
+  }
+
+  ready(): Promise<void> {
+    return this.#ready
+  }
+
+  line(gsi: number): EventLine {
+    const line = this.#lines[gsi]
+    if (line === undefined) throw new MesovirtError('INTERRUPT_LINE', `there is no interrupt line ${gsi}: lines are 0 to ${LINES - 1}`)
+    return line
+  }
+
+  now(): bigint {
+    if (this.#options.clock.kind === 'instruction-count') return this.#view.getBigUint64(G_VIRTUAL_NS, true)
+    return this.#runningSince === undefined ? this.#machineNs : this.#machineNs + process.hrtime.bigint() - this.#runningSince
+  }
+
+  get running(): boolean {
+    return this.#state === 'running'
+  }
+
+  async reset(): Promise<void> {
+    await this.#command(COMMAND_RESET)
+  }
+
+  enter(cpu: number, state: EntryState): void {
+    writeEntryState(this.#view, CPU_AREA + cpu * CPU_STRIDE, state)
+  }
+
+  async resume(): Promise<void> {
+    if (this.#state !== 'paused') return
+    await this.#command(COMMAND_REFRESH)
+    if (this.#state !== 'paused') return
+    Atomics.store(this.#words, G_KICK >> 2, 0)
+    this.#state = 'running'
+    this.#runningSince = process.hrtime.bigint()
+    this.#tell(COMMAND_RUN)
+  }
+
+  async pause(): Promise<void> {
+    if (this.#state !== 'running') return
+    const paused = this.#answer('paused')
+    this.#kick()
+    await paused
+    this.#bus?.applyPosts()
+  }
+
+  async close(): Promise<void> {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    for (const { reject } of this.#waiting.values()) reject(new MesovirtError('TCG_CLOSED', 'the machine has ended'))
+    this.#waiting.clear()
+    this.#stopListening?.()
+    this.#bus?.close()
+    this.#tell(COMMAND_QUIT)
+    this.#kick()
+    // Compiled code that runs on regardless is stopped by V8; both take about a millisecond.
+    await this.#worker?.terminate()
+    await this.#exited
+  }
+
+  threadId(_cpu: number): number {
+    Atomics.wait(this.#control, CONTROL_THREAD, 0, THREAD_WAIT_MS)
+    return Atomics.load(this.#control, CONTROL_THREAD) || process.pid
+  }
+
+  isHalted(cpu: number): boolean {
+    return this.#view.getUint32(CPU_AREA + cpu * CPU_STRIDE + HALTED, true) !== 0
+  }
+
+  registers(cpu: number): string {
+    return registersText(this.#view, CPU_AREA + cpu * CPU_STRIDE)
+  }
+
+  readVirtual(cpu: number, address: bigint, length: number): Uint8Array {
+    return readLinear(this.#view, CPU_AREA + cpu * CPU_STRIDE, this.ram, address, length)
+  }
+
+  #makeLine(gsi: number): EventLine {
+    const words = this.#words
+    const level = (G_LINES >> 2) + gsi * LINE_WORDS
+    const edges = level + 1
+    const raise = () => {
+      if (Atomics.exchange(words, level, 1) === 1) return
+      Atomics.add(words, edges, 1)
+      this.#linesChanged()
+    }
+    // Lowering wakes nobody: there is nothing to do for a vCPU that sleeps.
+    const lower = () => {
+      if (Atomics.exchange(words, level, 0) === 1) Atomics.store(words, G_IRQ_DIRTY >> 2, 1)
+    }
+    return {
+      setLevel: (value) => value === 1 ? raise() : lower(),
+      pulse: () => {
+        raise()
+        lower()
+      },
+    }
+  }
+
+  #linesChanged(): void {
+    Atomics.store(this.#words, G_IRQ_DIRTY >> 2, 1)
+    this.#wake()
+  }
+
+  #wake(): void {
+    Atomics.store(this.#words, G_WAKE >> 2, 1)
+    Atomics.notify(this.#words, G_WAKE >> 2)
+  }
+
+  #kick(): void {
+    Atomics.store(this.#words, G_KICK >> 2, 1)
+    this.#wake()
+  }
+
+  #tell(command: number): void {
+    Atomics.store(this.#control, CONTROL_COMMAND, command)
+    Atomics.notify(this.#control, CONTROL_COMMAND)
+  }
+
+  async #command(command: number): Promise<void> {
+    if (this.#state !== 'paused') throw new MesovirtError('TCG_STATE', `the vCPUs are ${this.#state}: pause them first`)
+    const done = this.#answer('done')
+    this.#tell(command)
+    await done
+  }
+
+  #answer(kind: 'ready' | 'paused' | 'done'): Promise<void> {
+    return new Promise((resolve, reject) => this.#waiting.set(kind, { resolve, reject }))
+  }
+
+  #onMessage(message: WorkerMessage): void {
+    if (this.#state === 'closed') return
+    const resolve = (kind: 'ready' | 'paused' | 'done') => {
+      this.#waiting.get(kind)?.resolve()
+      this.#waiting.delete(kind)
+    }
+    switch (message.kind) {
+      case 'ready':
+      case 'done': resolve(message.kind); break
+      case 'paused':
+        this.#stopped()
+        resolve('paused')
+        break
+      case 'triple-fault':
+      case 'internal-error':
+        this.#stopped()
+        this.#bus?.applyPosts()
+        resolve('paused') // where both met, the pause was asked for as well
+        this.#options.onEvent(message)
+    }
+  }
+
+  #stopped(): void {
+    this.#machineNs = this.now()
+    this.#runningSince = undefined
+    this.#state = 'paused'
+  }
+
+  #onWorkerGone(reason: string): void {
+    if (this.#state === 'closed') return
+    const wasStarting = this.#state === 'starting'
+    this.#state = 'closed'
+    const error = new MesovirtError('TCG_START', `the software CPU cannot run here (${reason})`)
+    for (const waiting of this.#waiting.values()) waiting.reject(error)
+    this.#waiting.clear()
+    if (!wasStarting) this.#options.onEvent({ kind: 'internal-error', message: `the vCPU thread failed: ${reason}` })
+  }
+
+  #fillGlobals(plan: MemoryPlan): void {
+    const { clock } = this.#options
+    const set = (place: number, value: number) => this.#view.setUint32(place, value, true)
+    set(G_CPU_COUNT, this.cpus)
+    set(G_CLOCK_MODE, clock.kind === 'instruction-count' ? 1 : 0)
+    set(G_ICOUNT_SHIFT, clock.kind === 'instruction-count' ? clock.shift : 0)
+    set(G_BLOCK_TABLE, plan.blockTable)
+    set(G_BLOCK_MASK, BLOCK_TABLE_ENTRIES - 1)
+    set(G_PAGE_INFO, plan.pageInfo)
+    set(G_UOP_BASE, plan.decoded)
+    set(G_UOP_NEXT, plan.decoded)
+    set(G_UOP_END, plan.decodedEnd)
+    set(G_RAM_BASE, plan.ramBase)
+    set(G_RAM_END, plan.ramEnd)
+  }
+
+  #fillCpuid(index: number): void {
+    const cpu = CPU_AREA + index * CPU_STRIDE
+    const table = cpuidTable(index, this.#options.topology)
+    if (table.length > CPUID_MAX) throw new MesovirtError('TCG_CPUID', `${table.length} CPUID entries do not fit into ${CPUID_MAX}`)
+    table.forEach(({ leaf, subleaf, eax, ebx, ecx, edx }, at) => {
+      [leaf, subleaf, eax, ebx, ecx, edx].forEach((value, word) => this.#view.setUint32(cpu + CPUID_TABLE + at * 32 + word * 4, value, true))
+    })
+    this.#view.setUint32(cpu + CPUID_COUNT, table.length, true)
+  }
+
+  /** RAM and ROM that vCPUs reach without the bus. While they run, they are paused around the change. */
+  #publishRanges(view: FlatView): void {
+    const write = () => {
+      const ranges = view.ranges.filter(({ kind, region }) => kind !== 'io' && region.hostOffset >= 0)
+      if (ranges.length > MAX_RANGES) throw new MesovirtError('TCG_RANGES', `the memory map has ${ranges.length} pieces of RAM, the tcg accelerator takes ${MAX_RANGES}`)
+      ranges.forEach(({ start, size, region, offsetInRegion, readOnly, kind }, index) => {
+        const at = G_RANGES + index * RANGE_BYTES
+        this.#view.setBigUint64(at, BigInt(start), true)
+        this.#view.setBigUint64(at + 8, BigInt(start + size), true)
+        this.#view.setUint32(at + 16, region.hostOffset + offsetInRegion, true)
+        this.#view.setUint32(at + 20, readOnly || kind !== 'ram' ? RANGE_READ_ONLY : 0, true)
+      })
+      this.#view.setUint32(G_RANGE_COUNT, ranges.length, true)
+    }
+    if (this.#state === 'running') void this.pause().then(write).then(() => this.resume())
+    else write()
+  }
+}
+
+/** core.wasm and the worker lie beside the bundle this code is in; in the source tree they are in dist/. */
+function distFile(name: string): URL {
+  const beside = new URL(name, import.meta.url)
+  return existsSync(beside) ? beside : new URL(`../../dist/${name}`, import.meta.url)
+}

@@ -1,0 +1,55 @@
+/**
+ * How the main thread and the vCPU worker steer each other. The worker obeys commands only while it is paused; to pause it, main sets G_KICK and
+ * wakes it. Words of a small shared array, and messages from the worker (it never returns to its own event loop).
+ */
+import type { BusConnection } from '../../address-space/bus.ts'
+import type { MachineClock } from '../hypervisor.ts'
+import type { WasmMemory } from './wasm.ts'
+
+/** Words of the control array. */
+export const CONTROL_COMMAND = 0 // COMMAND_*, stored by main and notified; the worker takes it by storing COMMAND_NONE
+export const CONTROL_THREAD = 1 // host thread id of the worker, 0 until it runs; notified
+export const CONTROL_WORDS = 16
+
+export const COMMAND_NONE = 0
+/** Leave the pause. Not answered. */
+export const COMMAND_RUN = 1
+/** Power-up state of everything; answered by `done`. */
+export const COMMAND_RESET = 2
+/** Registers or the memory map were changed by main: derived state and caches follow. Answered by `done`. */
+export const COMMAND_REFRESH = 3
+/** End the thread. */
+export const COMMAND_QUIT = 4
+
+export interface WorkerSetup {
+  readonly memory: WasmMemory
+  readonly control: SharedArrayBuffer
+  readonly bus: BusConnection
+  readonly cpus: number
+  readonly apicIds: readonly number[]
+  readonly clock: MachineClock
+  /** Path of core.wasm. */
+  readonly core: string
+}
+
+export type WorkerMessage =
+  /** The thread is up, paused. */
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'paused' }
+  | { readonly kind: 'done' }
+  /** Paused as well from here on. */
+  | { readonly kind: 'triple-fault'; readonly cpu: number }
+  | { readonly kind: 'internal-error'; readonly message: string }
+
+/** Exports of core.wasm that the worker uses; see core/run.ts. */
+export interface Core {
+  initialise(): void
+  resetCpu(cpu: number, index: number, init: number): void
+  refreshCpu(cpu: number): void
+  runMachine(rounds: number): number
+  nextDeadline(): bigint
+  skipIdle(): number
+  machineTime(): bigint
+  flushAll(): void
+  getRflags(cpu: number): bigint
+}

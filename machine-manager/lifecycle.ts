@@ -1,0 +1,161 @@
+/**
+ * The life of one machine process: opens character devices and monitors, builds the machine, runs it, and ends with everything flushed, closed and
+ * removed. What a monitor's greeting does not need is loaded after it listens: the time to the greeting is part of what this program promises.
+ */
+import { onProcessEnd } from '../host/cleanup.ts'
+import { MesovirtError } from '../host/errors.ts'
+import { closeLog, logger } from './log.ts'
+import { openMonitors } from './monitors.ts'
+import { notifyReady } from './ready.ts'
+import type { CharBackend } from '../device-model/contracts.ts'
+import type { BootPhase } from '../device-model/platform-ports.ts'
+import type { LightMachine, LightMachineOptions } from '../machine/light.ts'
+import type { Monitors } from './monitors.ts'
+import type { VmConfig } from './options/config.ts'
+import type { ChardevInfo, CpuInfo, VirtualMachine } from './vm.ts'
+
+const log = logger('lifecycle')
+
+/**
+ * Runs a machine to its end.
+ * @returns exit status of the process: 0 after a shutdown of any kind, 1 after an error of our own
+ * @throws MesovirtError for everything that keeps the machine from starting; nothing is left open then
+ */
+export async function launch(config: VmConfig): Promise<number> {
+  const closers: (() => Promise<unknown> | void)[] = []
+  try {
+    return await run(config, (closer) => closers.push(closer))
+  } finally {
+    for (const close of closers.reverse()) {
+      try {
+        await close()
+      } catch (error) {
+        log.error(`cannot close: ${error instanceof Error ? error.message : String(error)}`)
+      }
+    }
+    closeLog()
+  }
+}
+
+async function run(config: VmConfig, atEnd: (closer: () => Promise<unknown> | void) => void): Promise<number> {
+  // Compiled meanwhile: the machine's code is needed a moment later anyway.
+  const machineModule = import('../machine/light.ts')
+  machineModule.catch(() => undefined)
+  const { LightMachine } = await machineModule
+  let quit: (reason: 'host-qmp-quit' | 'host-signal') => void = () => undefined
+  const stopSignals = onSignals(() => quit('host-signal'))
+  atEnd(stopSignals)
+
+  const monitorLabels = new Set(config.monitors.map(({ chardev }) => chardev))
+  const backends = new Map<string, CharBackend>()
+  const { openChardev } = await import('../device-model/chardev/open.ts')
+  for (const chardev of config.chardevs) {
+    if (monitorLabels.has(chardev.label)) continue
+    const backend = await openChardev(chardev, { onQuit: () => quit('host-qmp-quit'), log: (message) => log.info(message) })
+    backends.set(chardev.label, backend)
+    atEnd(() => backend.close())
+  }
+
+  const serial = config.serial === undefined ? undefined : backends.get(config.serial)
+  const machine = new LightMachine(machineOptions(config, serial))
+  atEnd(() => machine.close())
+  quit = (reason) => machine.quit(reason)
+
+  const monitors: { current?: Monitors } = {}
+  const vm = asVirtualMachine(config, machine, () => [...backendInfo(config, backends), ...monitors.current?.chardevs() ?? []])
+  if (config.monitors.length > 0) {
+    monitors.current = await openMonitors(config, vm, log)
+    const { close } = monitors.current
+    atEnd(close)
+    await monitors.current.connected
+  }
+
+  await Promise.race([machine.load(), machine.ended])
+  notifyReady()
+  if (!config.startPaused) await machine.start()
+  const end = await machine.ended
+  if (end.kind === 'internal-error') throw new MesovirtError('INTERNAL_ERROR', `the machine stopped by an internal error: ${end.message.split('\n')[0] ?? ''}`)
+  log.info(`the machine ended: ${end.reason}`)
+  return 0
+}
+
+function machineOptions(config: VmConfig, serial: CharBackend | undefined): LightMachineOptions {
+  const { smp, clock, boot, actions, machine, memory } = config
+  return {
+    memory: memory.size, kernel: boot.kernel, initrd: boot.initrd, commandLine: boot.append, acpi: machine.acpi, clock, serial,
+    topology: { cpus: smp.cpus, sockets: smp.sockets, dies: smp.dies, cores: smp.clusters * smp.cores, threads: smp.threads },
+    onGuestReset: actions.reboot,
+    onShutdown: actions.shutdown,
+    onInternalError: config.monitors.length > 0 ? 'keep' : 'end',
+    onBootPhase: config.trace.includes('boot') ? printPhase : undefined,
+    log: (message) => log.info(message),
+    logError: (message) => log.error(message),
+  }
+}
+
+/** `boot    1.234567 s  user space reached (port 0x3ff, 2)` on standard error. */
+function printPhase({ atNs, name, source, code }: BootPhase): void {
+  const seconds = (Number(atNs / 1000n) / 1e6).toFixed(6).padStart(11)
+  process.stderr.write(`boot ${seconds} s  ${name} (${source}, ${code})\r\n`)
+}
+
+function backendInfo(config: VmConfig, backends: ReadonlyMap<string, CharBackend>): ChardevInfo[] {
+  return [...backends.values()].map(({ label, filename }) => ({ label, filename, frontendOpen: label === config.serial }))
+}
+
+function asVirtualMachine(config: VmConfig, machine: LightMachine, chardevs: () => readonly ChardevInfo[]): VirtualMachine {
+  const { smp } = config
+  const cpuInfo = (index: number): CpuInfo => {
+    const core = Math.floor(index / smp.threads)
+    const die = Math.floor(core / (smp.clusters * smp.cores))
+    return {
+      index, threadId: machine.threadId(index), halted: machine.isHalted(index),
+      props: { socketId: Math.floor(die / smp.dies), dieId: die % smp.dies, coreId: core % (smp.clusters * smp.cores), threadId: index % smp.threads },
+    }
+  }
+  return {
+    name: config.name,
+    uuid: config.uuid,
+    accelerator: machine.accelerator,
+    machineType: machine.machineType,
+    maxCpus: MAX_CPUS,
+    status: () => machine.status() === 'prelaunch' && !config.startPaused && starting(machine) ? 'running' : machine.status(),
+    stop: () => machine.stop(),
+    cont: () => machine.cont(),
+    reset: () => machine.reset(),
+    powerdown: () => machine.powerdown(),
+    quit: (reason) => machine.quit(reason),
+    cpus: () => Array.from({ length: smp.cpus }, (_, index) => cpuInfo(index)),
+    chardevs,
+    registers: (index) => machine.registers(index),
+    memoryTree: () => machine.memoryTree(),
+    readPhysical: (address, length) => machine.readPhysical(address, length),
+    readVirtual: (index, address, length) => machine.readVirtual(index, address, length),
+    subscribe: (listener) => machine.subscribe(listener),
+  }
+}
+
+/** As StratoVirt and the software CPU have it. */
+const MAX_CPUS = 254
+
+function starting(machine: LightMachine): boolean {
+  return !machine.started
+}
+
+/** SIGTERM, SIGINT and SIGHUP end the machine cleanly; a second one ends the process at once. */
+function onSignals(end: () => void): () => void {
+  let asked = false
+  const handler = (signal: NodeJS.Signals) => {
+    if (asked) process.exit(128 + (signal === 'SIGINT' ? 2 : signal === 'SIGHUP' ? 1 : 15))
+    asked = true
+    end()
+  }
+  const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
+  for (const signal of signals) process.on(signal, handler)
+  // Without a step of its own the registry would take the signals away from us again.
+  const cleanup = onProcessEnd(() => undefined)
+  return () => {
+    for (const signal of signals) process.off(signal, handler)
+    cleanup.forget()
+  }
+}

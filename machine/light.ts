@@ -1,0 +1,335 @@
+/**
+ * The LightMachine (`-machine microvm`): its hardware, a kernel loaded directly, and its life from power-up to the end. Emits what QMP reports;
+ * knows nothing of QMP, of command lines, or of the process around it.
+ */
+import type { CharBackend } from '../device-model/contracts.ts'
+import type { BootPhase } from '../device-model/platform-ports.ts'
+import { HostClock } from '../device-model/clock.ts'
+import { loadKernel } from '../boot-loader/load-kernel.ts'
+import { MesovirtError } from '../host/errors.ts'
+import type { CpuTopology, Hypervisor, HypervisorEvent, HypervisorOptions, MachineClock } from '../hypervisor/hypervisor.ts'
+import { TcgHypervisor } from '../hypervisor/tcg/tcg-hypervisor.ts'
+import { buildAcpi } from './acpi/build.ts'
+import { LightBoard, LIGHT_MEMORY, splitRam } from './light-board.ts'
+
+export type RunState = 'prelaunch' | 'running' | 'paused' | 'shutdown' | 'internal-error'
+
+/** QEMU's ShutdownCause. */
+export type ShutdownReason = 'host-qmp-quit' | 'host-qmp-system-reset' | 'host-signal' | 'host-error' | 'guest-shutdown' | 'guest-reset' | 'guest-panic'
+
+export type MachineEvent =
+  | { readonly name: 'STOP' | 'RESUME' | 'POWERDOWN'; readonly data?: undefined }
+  | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: ShutdownReason } }
+
+/** How a machine ended. */
+export type MachineEnd =
+  | { readonly kind: 'shutdown'; readonly guest: boolean; readonly reason: ShutdownReason }
+  | { readonly kind: 'internal-error'; readonly message: string }
+
+export interface LightMachineOptions {
+  /** bytes of RAM, a multiple of 4096 */
+  readonly memory: number
+  /** Path of a kernel file (bzImage, ELF, flat binary), or its bytes. */
+  readonly kernel: string | Uint8Array
+  readonly initrd?: string | Uint8Array | undefined
+  readonly commandLine?: string | undefined
+  readonly topology: CpuTopology
+  /** Default auto: tables, unless the command line says acpi=off. */
+  readonly acpi?: 'auto' | 'on' | 'off' | undefined
+  readonly clock?: MachineClock | undefined
+  /** Backend of COM1. The machine does not close it. */
+  readonly serial?: CharBackend | undefined
+  /** What a guest's reset does; default `shutdown`, as callers of microvms expect. */
+  readonly onGuestReset?: 'reset' | 'shutdown' | undefined
+  /** What a shutdown does: end the machine (default), or keep it paused for inspection. */
+  readonly onShutdown?: 'poweroff' | 'pause' | undefined
+  /** What an error of our own does: keep the machine for inspection, or end it (default). */
+  readonly onInternalError?: 'end' | 'keep' | undefined
+  readonly onBootPhase?: ((phase: BootPhase) => void) | undefined
+  /** What the guest does that an operator may want to know. */
+  readonly log?: ((message: string) => void) | undefined
+  /** Failures of our own. */
+  readonly logError?: ((message: string) => void) | undefined
+}
+
+export class LightMachine {
+  readonly topology: CpuTopology
+  readonly accelerator = 'tcg'
+  readonly machineType = 'microvm'
+  /** Resolves once, with the reason; the machine is quiet by then and its serial output with the backend. */
+  readonly ended: Promise<MachineEnd>
+  readonly board: LightBoard
+  readonly #options: LightMachineOptions
+  readonly #hypervisor: Hypervisor
+  readonly #clock: HostClock
+  readonly #listeners = new Set<(event: MachineEvent) => void>()
+  #state: RunState = 'prelaunch'
+  /** Changes of state come one after the other. */
+  #queue: Promise<unknown> = Promise.resolve()
+  #end!: (how: MachineEnd) => void
+  #over = false
+  #started = false
+  /** A guest's request is on its way: more of them before it is served change nothing. */
+  #requested = false
+
+  /**
+   * Builds the machine and starts its threads; `load` puts the kernel in, `resume` runs it.
+   * @throws MesovirtError TCG_MEMORY
+   */
+  constructor(options: LightMachineOptions) {
+    this.#options = options
+    this.topology = options.topology
+    this.ended = new Promise((resolve) => { this.#end = resolve })
+    const clock: MachineClock = options.clock ?? { kind: 'host' }
+    const log = options.log ?? (() => undefined)
+    const hypervisorOptions: HypervisorOptions = {
+      topology: options.topology, ram: splitRam(options.memory), clock,
+      onEvent: (event) => this.#onHypervisorEvent(event),
+      onDeviceFault: (error) => this.#fail(`a device failed: ${error instanceof Error ? error.stack ?? error.message : String(error)}`),
+    }
+    this.#hypervisor = new TcgHypervisor(hypervisorOptions)
+    this.#clock = new HostClock()
+    this.#clock.pause()
+    const hypervisor = this.#hypervisor
+    this.board = new LightBoard({
+      hypervisor,
+      clock: { now: () => hypervisor.now(), schedule: (atNs, callback) => this.#clock.schedule(this.#clock.now() + atNs - hypervisor.now(), callback) },
+      serial: options.serial, repeatable: clock.kind === 'instruction-count', log, onBootPhase: options.onBootPhase,
+      onReset: () => this.#guestRequest('guest-reset'),
+      onPowerOff: () => this.#guestRequest('guest-shutdown'),
+    })
+  }
+
+  status(): RunState {
+    return this.#state
+  }
+
+  /** Whether the vCPUs have run. */
+  get started(): boolean {
+    return this.#started
+  }
+
+  /** @returns a function that unsubscribes */
+  subscribe(listener: (event: MachineEvent) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Power-up: resets everything and loads the kernel. The machine is then in `prelaunch`. @throws MesovirtError of boot-loader and accelerator */
+  load(): Promise<void> {
+    return this.#serial(async () => {
+      await this.#hypervisor.ready()
+      await this.#powerUp()
+    })
+  }
+
+  /** Lets the vCPUs run; no effect on a running machine. @throws MesovirtError RESET_REQUIRED after a shutdown */
+  cont(): Promise<void> {
+    return this.#serial(async () => {
+      if (this.#over || this.#state === 'running') return
+      if (this.#state === 'shutdown' || this.#state === 'internal-error') {
+        throw new MesovirtError('RESET_REQUIRED', 'the machine has shut down: reset it first')
+      }
+      await this.#run()
+      this.#emit({ name: 'RESUME' })
+    })
+  }
+
+  /** Starts for the first time: like `cont`, without an event. */
+  start(): Promise<void> {
+    return this.#serial(() => this.#over ? Promise.resolve() : this.#run())
+  }
+
+  /** Pauses; no effect unless running. */
+  stop(): Promise<void> {
+    return this.#serial(() => this.#pauseAs('paused'))
+  }
+
+  /** Restarts from the kernel. A machine that was not running waits for `cont`. */
+  reset(): Promise<void> {
+    return this.#serial(() => this.#restart({ guest: false, reason: 'host-qmp-system-reset' }))
+  }
+
+  powerdown(): void {
+    if (this.#over) return
+    this.#emit({ name: 'POWERDOWN' })
+    this.board.pressPowerButton()
+  }
+
+  /** Ends the machine whatever it does. */
+  quit(reason: ShutdownReason): void {
+    if (this.#over) return
+    this.#over = true
+    this.#emit({ name: 'SHUTDOWN', data: { guest: false, reason } })
+    void this.#serial(() => this.#finish({ kind: 'shutdown', guest: false, reason }))
+  }
+
+  /** Releases threads and memory. Call it last; pending calls are rejected. */
+  async close(): Promise<void> {
+    this.#over = true
+    await this.#hypervisor.close()
+    this.board.close()
+  }
+
+  threadId(cpu: number): number {
+    return this.#hypervisor.threadId(cpu)
+  }
+
+  isHalted(cpu: number): boolean {
+    return this.#hypervisor.isHalted(cpu)
+  }
+
+  memoryTree(): string {
+    return `${this.board.memory.describe()}\n${this.board.ports.describe()}`
+  }
+
+  /** @throws MesovirtError GUEST_ADDRESS */
+  readPhysical(address: number, length: number): Uint8Array {
+    return this.board.ram.read(address, length)
+  }
+
+  registers(cpu: number): Promise<string> {
+    return this.#whilePaused(() => this.#hypervisor.registers(cpu))
+  }
+
+  /** @throws MesovirtError GUEST_ADDRESS */
+  readVirtual(cpu: number, address: bigint, length: number): Promise<Uint8Array> {
+    return this.#whilePaused(() => this.#hypervisor.readVirtual(cpu, address, length))
+  }
+
+  // ---- inside ----
+
+  #serial<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(action)
+    this.#queue = result.catch(() => undefined)
+    return result
+  }
+
+  #emit(event: MachineEvent): void {
+    for (const listener of this.#listeners) listener(event)
+  }
+
+  async #run(): Promise<void> {
+    this.#clock.resume()
+    await this.#hypervisor.resume()
+    this.#state = 'running'
+    this.#started = true
+  }
+
+  async #halt(): Promise<void> {
+    await this.#hypervisor.pause()
+    this.#clock.pause()
+    this.board.flush()
+  }
+
+  async #pauseAs(state: RunState): Promise<void> {
+    if (this.#state !== 'running') return
+    await this.#halt()
+    if (this.#state !== 'running') return
+    this.#state = state
+    this.#emit({ name: 'STOP' })
+  }
+
+  async #whilePaused<T>(read: () => T): Promise<T> {
+    return await this.#serial(async () => {
+      const wasRunning = this.#hypervisor.running
+      if (wasRunning) await this.#hypervisor.pause()
+      try {
+        return read()
+      } finally {
+        if (wasRunning && !this.#over && this.#state === 'running') await this.#hypervisor.resume()
+      }
+    })
+  }
+
+  async #powerUp(): Promise<void> {
+    const { kernel, initrd, memory, topology } = this.#options
+    const commandLine = this.#options.commandLine ?? ''
+    await this.#hypervisor.reset()
+    this.board.reset()
+    const tables = this.#wantsAcpi(commandLine) ? buildAcpi({ cpus: this.#hypervisor.apicIds, ...this.board.acpiHardware }) : undefined
+    const ramLow = Math.min(memory, LIGHT_MEMORY.ramLow.size)
+    const entry = loadKernel({
+      memory: this.board.ram, ramLow, ramHigh: memory - ramLow, kernel, initrd, commandLine, cpus: topology.cpus, apicIds: this.#hypervisor.apicIds, acpiRsdp: tables?.rsdp,
+    })
+    for (const { address, bytes } of tables?.blobs ?? []) this.board.ram.write(address, bytes)
+    this.#hypervisor.enter(0, entry)
+    this.#requested = false
+  }
+
+  /** In auto mode a kernel told not to use ACPI finds no tables either; the last word on its command line counts. */
+  #wantsAcpi(commandLine: string): boolean {
+    if (this.#options.acpi === 'on' || this.#options.acpi === 'off') return this.#options.acpi === 'on'
+    return commandLine.split(/\s+/).filter((word) => word.startsWith('acpi=')).at(-1) !== 'acpi=off'
+  }
+
+  async #restart(cause: { readonly guest: boolean; readonly reason: ShutdownReason }): Promise<void> {
+    if (this.#over) return
+    const wasRunning = this.#state === 'running'
+    await this.#halt()
+    try {
+      await this.#powerUp()
+    } catch (error) {
+      // The kernel file may have changed or gone since the start.
+      this.#state = 'running'
+      this.#fail(`the machine cannot be restarted: ${error instanceof Error ? error.message : String(error)}`)
+      throw error
+    }
+    this.#emit({ name: 'RESET', data: cause })
+    if (wasRunning) await this.#run()
+    else this.#state = 'prelaunch'
+  }
+
+  /** From inside a device, or a vCPU that shut down: what follows happens outside of both. */
+  #guestRequest(reason: 'guest-reset' | 'guest-shutdown'): void {
+    if (this.#requested || this.#over) return
+    this.#requested = true
+    const cause = { guest: true, reason }
+    if (reason === 'guest-reset' && this.#options.onGuestReset === 'reset') {
+      this.#serial(() => this.#restart(cause)).catch(() => undefined)
+      return
+    }
+    void this.#serial(async () => {
+      if (this.#over) return
+      await this.#halt().catch(() => undefined)
+      this.#emit({ name: 'SHUTDOWN', data: cause })
+      if (this.#options.onShutdown !== 'pause') {
+        this.#over = true
+        await this.#finish({ kind: 'shutdown', ...cause })
+      } else if (this.#state === 'running') {
+        this.#state = 'shutdown'
+        this.#emit({ name: 'STOP' })
+      }
+    })
+  }
+
+  async #finish(how: MachineEnd): Promise<void> {
+    // An accelerator that failed at this very moment is no reason not to end.
+    await this.#halt().catch(() => undefined)
+    this.#state = 'shutdown'
+    this.#end(how)
+  }
+
+  #onHypervisorEvent(event: HypervisorEvent): void {
+    if (event.kind === 'triple-fault') {
+      this.#options.log?.(`vCPU ${event.cpu} shut down (triple fault)`)
+      this.#guestRequest('guest-reset')
+    } else {
+      this.#fail(event.message)
+    }
+  }
+
+  #fail(message: string): void {
+    if (this.#over || this.#state === 'internal-error') return
+    this.#options.logError?.(message)
+    void this.#serial(async () => {
+      if (this.#over || this.#state === 'internal-error') return
+      await this.#halt().catch(() => undefined)
+      this.#state = 'internal-error'
+      this.#emit({ name: 'STOP' })
+      if (this.#options.onInternalError === 'keep') return
+      this.#over = true
+      this.#end({ kind: 'internal-error', message })
+    })
+  }
+}
