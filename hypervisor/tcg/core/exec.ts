@@ -18,7 +18,7 @@ import { execSimdRegister, execSimdLoad, execSimdStore, execX87 } from './simd'
 import { lookup } from './block'
 import { retired, addRetired, sliceEnd } from './time'
 
-const JUMP_DIRECT: u32 = 1, JUMP_INDIRECT: u32 = 2, JUMP_NEXT: u32 = 3
+const JUMP_DIRECT: u32 = 1, JUMP_INDIRECT: u32 = 2, JUMP_NEXT: u32 = 3, JUMP_DROPPED: u32 = 4
 
 // @ts-ignore: decorator
 @inline function ea(cpu: usize, u: usize, access: u32): u64 {
@@ -58,7 +58,7 @@ const JUMP_DIRECT: u32 = 1, JUMP_INDIRECT: u32 = 2, JUMP_NEXT: u32 = 3
   if (p == cpu + SCRATCH) commitWrite(cpu, u, ea(cpu, u, sizeof<T>() | 0x10000), sizeof<T>())
 }
 // @ts-ignore: decorator
-@inline function reg32(cpu: usize, u: usize, value: u32): void { store<u64>(cpu + load<u16>(u, UOP_D), <u64>value) }
+@inline function reg32(cpu: usize, u: usize, value: i32): void { store<u64>(cpu + load<u16>(u, UOP_D), <u64>value & 0xffffffff) } // a cast through u32 is lost when the argument is inlined
 // @ts-ignore: decorator
 @inline function d32(cpu: usize, u: usize): i32 { return load<i32>(cpu + load<u16>(u, UOP_D)) }
 // @ts-ignore: decorator
@@ -129,7 +129,7 @@ export function exec(cpu: usize, first: usize): void {
   while (true) {
     switch (<u32>load<u16>(u)) {
       case OP.OP_END: { leave = JUMP_NEXT; break }
-      case OP.OP_LEAVE: { leave = JUMP_NEXT; break }
+      case OP.OP_LEAVE: { leave = JUMP_DROPPED; break }
       case OP.OP_GENERIC: { if (execGeneric(cpu, u)) break; u += 32; continue }
       case OP.OP_SYSTEM: { execSystem(cpu, u); break }
       case OP.OP_SIMD_RR: { if (execSimdRegister(cpu, u)) break; u += 32; continue }
@@ -469,13 +469,15 @@ export function exec(cpu: usize, first: usize): void {
       entry = v
       continue
     }
-    if (leave == JUMP_INDIRECT || leave == JUMP_NEXT) {
+    if (leave != 0) {
       addRetired(((u - entry) >> 5) + (leave == JUMP_INDIRECT ? 1 : 0))
-      if (leave == JUMP_NEXT) target = load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET)
+      if (leave != JUMP_INDIRECT) target = load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET)
+      // The jump cache may still point at the dropped block itself.
+      const cached = leave != JUMP_DROPPED
       leave = 0
       if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return }
       const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
-      if (load<u64>(slot) == target && load<u32>(slot, 12) == ((load<u32>(cpu, CPL) << 8) | load<u32>(cpu, MODE))) {
+      if (cached && load<u64>(slot) == target && load<u32>(slot, 12) == ((load<u32>(cpu, CPL) << 8) | load<u32>(cpu, MODE))) {
         u = load<u32>(slot, 8)
         store<u64>(cpu, target - load<u16>(u, UOP_OFFSET), RIP_BASE)
       } else {

@@ -13,3 +13,7 @@ export function setRflagsImage(cpu: usize, value: u64): void {
   setFlagsArith(cpu, <u32>value)
   store<u64>(cpu, (value & ~<u64>FL_ARITH) | 2, RFLAGS)
 }
+
+import { retired } from './time'
+/** Instructions retired so far, exact between calls. */
+export function retiredNow(): u64 { return retired }

@@ -319,7 +319,7 @@ export function mmioWrite(cpu: usize, physical: u64, size: u32, value: u64): voi
 // ---- slow paths of guest loads and stores -------------------------------------------------------------------------------------
 /** @returns true when the address is usable; else #GP(0) or #SS(0) is pending */
 function canonical(cpu: usize, stack: bool, va: u64, size: u32): bool {
-  if (load<u32>(cpu, EXCEPTION) >= 0) return false // the address computation already failed
+  if (load<i32>(cpu, EXCEPTION) >= 0) return false // the address computation already failed
   if (load<u32>(cpu, MODE) != MODE_64) return true
   if (<u64>((<i64>va << 16) >> 16) == va && <u64>((<i64>(va + size - 1) << 16) >> 16) == va + size - 1) return true
   raise(cpu, stack ? VEC_SS : VEC_GP, 0)
