@@ -96,8 +96,8 @@ function readMsr(cpu: usize, msr: u32): bool {
   }
 }
 
-/** RDCL_NO IBRS_ALL SKIP_L1DFL SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO PSDP_NO BHI_NO PBRSB_NO GDS_NO RFDS_NO: no speculation here to mitigate. */
-const ARCH_CAPABILITIES: u64 = 1 | 2 | 8 | 16 | 32 | 64 | 256 | (1 << 13) | (1 << 14) | (1 << 15) | (1 << 20) | (1 << 24) | (1 << 26) | (1 << 27)
+/** RDCL_NO IBRS_ALL SKIP_L1DFL SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO PSDP_NO BHI_NO PBRSB_NO GDS_NO RFDS_NO ITS_NO: no speculation here to mitigate. */
+const ARCH_CAPABILITIES: u64 = 1 | 2 | 8 | 16 | 32 | 64 | 256 | (1 << 13) | (1 << 14) | (1 << 15) | (1 << 20) | (1 << 24) | (1 << 26) | (1 << 27) | ((<u64>1) << 62)
 
 function validMemoryTypes(value: u64): bool {
   for (let i: u64 = 0; i < 64; i += 8) {

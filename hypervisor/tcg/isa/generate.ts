@@ -77,7 +77,9 @@ function packRow(row: Row): number[] {
   const flags = (operands.some((operand) => operand.align) ? FLAG_ALIGN : 0) | (simdStore ? FLAG_STORE : 0) |
     (X87_NO_WAIT.has(row.handler) ? FLAG_NO_WAIT : 0) | (LOCKABLE.has(row.handler) ? FLAG_LOCK : 0) | (default64 ? FLAG_DEFAULT64 : 0)
   const number = handlerNumber(row)
-  const packed = [number & 255, number >> 8, UNITS.indexOf(row.unit), row.pp === undefined ? 255 : PREFIX[row.pp]!, row.reg ?? 255, row.rm ?? 255,
+  // LDMXCSR and STMXCSR are SSE instructions that the x87 frame carries out.
+  const unit = row.handler.startsWith('X87_') ? 'x87' : row.unit
+  const packed = [number & 255, number >> 8, UNITS.indexOf(unit), row.pp === undefined ? 255 : PREFIX[row.pp]!, row.reg ?? 255, row.rm ?? 255,
     row.mod === 'r' ? 1 : row.mod === 'm' ? 2 : 3, row.w ?? 255, row.mode === '64' ? 1 : row.mode === '!64' ? 2 : 0, flags, bytes & 255, bytes >> 8]
   for (let i = 0; i < 3; i++) packed.push(operands[i] ? KINDS.indexOf(operands[i]!.kind) : 0, operands[i]?.size ?? 0)
   while (packed.length < ROW_BYTES) packed.push(0)
