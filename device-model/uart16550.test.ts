@@ -154,6 +154,41 @@ test('with DLAB the first two registers are the divisor and nothing is sent', ()
   expect(backend.written).toEqual([])
 })
 
+test('input survives a probe that switches all interrupts on and off, even on a port that a console has set up', () => {
+  const ALL = 0x0f
+  backend.type('ab')
+  write(FCR, RESET_FIFO_TRIGGER_8)
+  write(IER, ALL)
+  const withoutOut2 = read(LSR) & 1
+  write(IER, 0)
+  write(MCR, MCR_OUT2)
+  write(IER, ALL)
+  const withOut2 = read(LSR) & 1
+  write(IER, 0)
+  write(FCR, RESET_FIFO_TRIGGER_8)
+  write(IER, IER_RX | IER_LINE)
+  expect([withoutOut2, withOut2]).toEqual([0, 0])
+  expect([read(DATA), read(DATA)]).toEqual([0x61, 0x62])
+})
+
+test('a character that came before the driver switched the FIFO on is not lost', () => {
+  backend.type('abc')
+  write(LCR, LCR_8N1)
+  write(MCR, MCR_OUT2)
+  write(IER, IER_RX | IER_LINE)
+  write(FCR, 0x01)
+  write(FCR, 0x81)
+  expect([read(DATA), read(DATA), read(DATA)]).toEqual([0x61, 0x62, 0x63])
+})
+
+test('a guest that keeps all interrupts on gets its input 20 ms later', () => {
+  backend.type('a')
+  startUp(RESET_FIFO_TRIGGER_8, 0x0f)
+  const early = read(LSR) & 1
+  clock.advance(20_000_000n)
+  expect([early, read(LSR) & 1, read(DATA)]).toEqual([0, 1, 0x61])
+})
+
 test('input is held until the guest enables the receive interrupt, and nothing of it is lost by the probing before', () => {
   backend.type('uname -a\n')
   write(FCR, 0x07)

@@ -22,6 +22,8 @@ const TIMEOUT_CHARACTERS = 4n
 /** Silly divisors must not make the console feel dead. */
 const LONGEST_TIMEOUT_NS = 10_000_000n
 const OUTPUT_CHUNK = 4096
+/** A driver that switches all interrupts on at once may be probing (see #writeIer); after this time it is taken to listen. */
+const PROBE_NS = 20_000_000n
 
 export interface Uart16550Wiring {
   readonly irq: InterruptLine
@@ -51,6 +53,7 @@ export class Uart16550 {
   #thrEmptyPending = false
   #timeoutPending = false
   #timeout: Timer | undefined
+  #probe: Timer | undefined
   #received: number[] = []
   /** Input the backend has handed over and the FIFO has no room for. */
   readonly #held = new HeldInput()
@@ -93,6 +96,8 @@ export class Uart16550 {
     this.flush()
     this.#timeout?.cancel()
     this.#timeout = undefined
+    this.#probe?.cancel()
+    this.#probe = undefined
     this.#load({ ...RESET_STATE, held: this.#held.toArray() })
     this.#settle()
   }
@@ -167,6 +172,11 @@ export class Uart16550 {
     return (this.#fcr & FCR_ENABLE) !== 0
   }
 
+  /** Whether the guest takes input by interrupt. */
+  get #listening(): boolean {
+    return (this.#ier & IER_RECEIVED) !== 0 && (this.#mcr & (MCR_OUT2 | MCR_LOOP)) === MCR_OUT2 && this.#probe === undefined
+  }
+
   get #capacity(): number {
     return this.#fifoEnabled ? FIFO_SIZE : 1
   }
@@ -213,7 +223,7 @@ export class Uart16550 {
 
   /** Host input moves only while the guest listens by interrupt: what a driver finds before that it throws away when it starts. */
   #refill(): void {
-    if ((this.#ier & IER_RECEIVED) === 0 || this.#loopback) return
+    if (!this.#listening) return
     let moved = false
     while (this.#received.length < this.#capacity) {
       const byte = this.#held.shift()
@@ -267,7 +277,7 @@ export class Uart16550 {
   }
 
   #updateFlow(): void {
-    const wanted = (this.#ier & IER_RECEIVED) !== 0 && !this.#loopback && this.#held.length === 0
+    const wanted = this.#listening && this.#held.length === 0
     if (wanted === this.#flow) return
     this.#flow = wanted
     this.#wiring.backend.setFlow(wanted)
@@ -300,6 +310,15 @@ export class Uart16550 {
   #writeIer(value: number): void {
     const risen = value & ~this.#ier
     this.#ier = value
+    // Linux's probe sets all bits and takes them back at once, to see which there are. Input that came between would be lost with the FIFO.
+    this.#probe?.cancel()
+    this.#probe = undefined
+    if ((risen & IER_RECEIVED) !== 0 && value === IER_MASK) {
+      this.#probe = this.#wiring.clock.schedule(this.#wiring.clock.now() + PROBE_NS, () => {
+        this.#probe = undefined
+        this.#hostEvent(() => this.#settle())
+      })
+    }
     // Enabling the interrupt with an empty transmitter raises it at once; drivers test for this.
     if ((risen & IER_THR_EMPTY) !== 0) this.#thrEmptyPending = true
   }
@@ -355,6 +374,8 @@ export class Uart16550 {
     // Bit 0 must be set while the others are written, or they are not programmed; changing it clears the FIFOs.
     this.#fcr = enabled === 0 ? 0 : value & FCR_KEPT
     if (enabled === wasEnabled && (enabled === 0 || (value & FCR_CLEAR_RECEIVER) === 0)) return
+    // Linux turns interrupts on before the FIFO: a character that came in between stays, though the data sheet would lose it.
+    if (enabled !== 0 && wasEnabled === 0 && (value & FCR_CLEAR_RECEIVER) === 0) return this.#restartTimeout()
     this.#received = []
     this.#timeoutPending = false
     this.#restartTimeout()
