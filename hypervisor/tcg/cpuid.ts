@@ -44,6 +44,8 @@ const ARAT = bits(2)
 // Leaf 7. FSRM and ERMS send kernels and C libraries to REP MOVSB, which is one bulk copy here.
 const FEATURES7_EBX = bits(0 /* FSGSBASE */, 1 /* TSC_ADJUST */, 7 /* SMEP */, 9 /* ERMS */, 18 /* RDSEED */)
 const FEATURES7_EDX = bits(4 /* FSRM */, 26 /* SPEC_CTRL */, 29 /* ARCH_CAPABILITIES */, 31 /* SSBD */)
+// Leaf 7, subleaf 2: with this bit Linux sets SPEC_CTRL.BHI_DIS_S instead of running its history-clearing loop on every system call.
+const FEATURES72_EDX = bits(4 /* BHI_CTRL */)
 // Leaf 0x40000001
 const KVM_FEATURES = bits(1 /* no I/O delay needed */, 3 /* clock by the newer MSRs */, 24 /* that clock is stable */)
 // Leaf 0x80000001
@@ -67,7 +69,8 @@ export function cpuidTable(index: number, topology: CpuTopology): CpuidEntry[] {
     entry(2, [0x0000_ff01, 0, 0, 0]), // "see leaf 4"
     ...cacheLeaves(topology, shifts).map(([values, subleaf]) => entry(4, values, subleaf)),
     entry(6, [ARAT, 0, 0, 0]),
-    entry(7, [0, FEATURES7_EBX, 0, FEATURES7_EDX], 0),
+    entry(7, [2, FEATURES7_EBX, 0, FEATURES7_EDX], 0),
+    entry(7, [0, 0, 0, FEATURES72_EDX], 2),
     level(0xb, 0, shifts.core, topology.threads, SMT),
     level(0xb, 1, shifts.package, perPackage, CORE),
     entry(0xb, [0, 0, 0, apicId]),

@@ -116,7 +116,7 @@ function writeMsr(cpu: usize, msr: u32, value: u64): bool {
       case 0x175: case 0x176: case 0xc0000082: case 0xc0000083: case 0xc0000102: if (!canonical) return false; break
       case 0xc0000103: case 0xc0000084: if (value >> 32) return false; break
       case 0x277: if (!validMemoryTypes(value)) return false; break
-      case 0x48: if (value & ~7) return false; break
+      case 0x48: if (value & ~0x407) return false; break // IBRS STIBP SSBD BHI_DIS_S: kept, nothing to do
       default:
     }
     store<u64>(cpu + place, value)
