@@ -9,6 +9,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 300_000,
-    reporters: process.env['CI'] ? ['default'] : ['dot'],
+    // Quiet when all is well; the full tier shows each test.
+    reporters: [process.env['MESOVIRT_TEST_FULL'] === '1' ? 'default' : 'minimal'],
   },
 })
