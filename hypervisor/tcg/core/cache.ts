@@ -111,8 +111,12 @@ export function invalidateRange(host: usize, length: u32): void {
   }
 }
 
+/** Counts full flushes: a uop pointer from before one may point into somebody else's block. */
+export let generation: u32 = 0
+
 /** Forgets every decoded block: reset, or the cache is full. */
 export function flushAll(): void {
+  generation++
   store<u64>(G_STATS + STAT_CACHE_FLUSHES * 8, load<u64>(G_STATS + STAT_CACHE_FLUSHES * 8) + 1)
   memory.fill(load<u32>(G_BLOCK_TABLE), 0, (load<u32>(G_BLOCK_MASK) + 1) << 2)
   memory.fill(load<u32>(G_PAGE_INFO), 0, ((load<u32>(G_RAM_END) - load<u32>(G_RAM_BASE)) >> 12) * PAGE_BYTES)

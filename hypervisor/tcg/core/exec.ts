@@ -16,6 +16,7 @@ import { execGeneric } from './generic'
 import { execSystem } from './system'
 import { execSimdRegister, execSimdLoad, execSimdStore, execX87 } from './simd'
 import { lookup } from './block'
+import { generation } from './cache'
 import { retired, addRetired, sliceEnd } from './time'
 
 const JUMP_DIRECT: u32 = 1, JUMP_INDIRECT: u32 = 2, JUMP_NEXT: u32 = 3, JUMP_DROPPED: u32 = 4
@@ -86,25 +87,26 @@ const JUMP_DIRECT: u32 = 1, JUMP_INDIRECT: u32 = 2, JUMP_NEXT: u32 = 3, JUMP_DRO
 @inline function logic32(cpu: usize, r: i32): i32 { setcc(cpu, CC_LOGIC + 2, r, 0); return r }
 // @ts-ignore: decorator
 @inline function logic64(cpu: usize, r: i64): i64 { setcc(cpu, CC_LOGIC + 3, r, 0); return r }
-// @ts-ignore: decorator
-@inline function adc32(cpu: usize, a: i32, b: i32): i32 { const c = flagC(cpu); const r = a + b + c; setcc(cpu, CC_ADC + 2, r, b); store<u64>(cpu, c, CC_SRC2); return r }
-// @ts-ignore: decorator
-@inline function adc64(cpu: usize, a: i64, b: i64): i64 { const c: i64 = flagC(cpu); const r = a + b + c; setcc(cpu, CC_ADC + 3, r, b); store<i64>(cpu, c, CC_SRC2); return r }
-// @ts-ignore: decorator
-@inline function sbb32(cpu: usize, a: i32, b: i32): i32 { const c = flagC(cpu); const r = a - b - c; setcc(cpu, CC_SBB + 2, r, b); store<u64>(cpu, c, CC_SRC2); return r }
-// @ts-ignore: decorator
-@inline function sbb64(cpu: usize, a: i64, b: i64): i64 { const c: i64 = flagC(cpu); const r = a - b - c; setcc(cpu, CC_SBB + 3, r, b); store<i64>(cpu, c, CC_SRC2); return r }
-// @ts-ignore: decorator
-@inline function canonical(va: u64): bool { return <u64>((<i64>va << 16) >> 16) == va }
-
 /** CF of the frequent producers without a call. */
 // @ts-ignore: decorator
 @inline function carry(cpu: usize): u32 {
   const op = load<u32>(cpu, CC_OP)
   if (op == CC_SUB + 3) return u32(load<u64>(cpu, CC_DST) + load<u64>(cpu, CC_SRC) < load<u64>(cpu, CC_SRC))
+  if (op == CC_ADD + 3) return u32(load<u64>(cpu, CC_DST) < load<u64>(cpu, CC_SRC))
   if (op == CC_SUB + 2) return u32(load<u32>(cpu, CC_DST) + load<u32>(cpu, CC_SRC) < load<u32>(cpu, CC_SRC))
   return flagC(cpu)
 }
+// @ts-ignore: decorator
+@inline function adc32(cpu: usize, a: i32, b: i32): i32 { const c = carry(cpu); const r = a + b + c; setcc(cpu, CC_ADC + 2, r, b); store<u64>(cpu, c, CC_SRC2); return r }
+// @ts-ignore: decorator
+@inline function adc64(cpu: usize, a: i64, b: i64): i64 { const c: i64 = carry(cpu); const r = a + b + c; setcc(cpu, CC_ADC + 3, r, b); store<i64>(cpu, c, CC_SRC2); return r }
+// @ts-ignore: decorator
+@inline function sbb32(cpu: usize, a: i32, b: i32): i32 { const c = carry(cpu); const r = a - b - c; setcc(cpu, CC_SBB + 2, r, b); store<u64>(cpu, c, CC_SRC2); return r }
+// @ts-ignore: decorator
+@inline function sbb64(cpu: usize, a: i64, b: i64): i64 { const c: i64 = carry(cpu); const r = a - b - c; setcc(cpu, CC_SBB + 3, r, b); store<i64>(cpu, c, CC_SRC2); return r }
+// @ts-ignore: decorator
+@inline function canonical(va: u64): bool { return <u64>((<i64>va << 16) >> 16) == va }
+
 // @ts-ignore: decorator
 @inline function below(cpu: usize): u32 { return carry(cpu) }
 /** SF != OF */
@@ -460,10 +462,11 @@ export function exec(cpu: usize, first: usize): void {
       target = load<u64>(cpu, RIP_BASE) + load<u64>(u, UOP_IMM)
       if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return }
       if (!v) {
+        const before = generation
         v = lookup(cpu, target)
         if (!v) { store<u64>(cpu, target, RIP); return }
         // Within one page the link lives as long as the block itself; a page-crossing target has its own check in lookup().
-        if (load<u64>(u, UOP_IMM) < 0x1000 && !load<u32>(v - BLOCK_BYTES, BLOCK_PAGE2)) store<u32>(u, <u32>v, UOP_X)
+        if (load<u64>(u, UOP_IMM) < 0x1000 && generation == before && !load<u32>(v - BLOCK_BYTES, BLOCK_PAGE2)) store<u32>(u, <u32>v, UOP_X)
       }
       u = v
       entry = v

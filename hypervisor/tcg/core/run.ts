@@ -17,7 +17,7 @@ import { lapicReset, lapicInit, lapicPending, lapicAck } from './lapic'
 import { irqchipReset, irqApplyLines, irqchipTick, irqchipNextDeadline } from './irqchip'
 
 /** Instructions a vCPU runs before timers and lines are looked at again. */
-const SLICE: u64 = 10000
+const SLICE: u64 = 20000
 
 /** Machine-wide power-up state. The host has filled the control block (layout.ts G_*) before. */
 export function initialise(): void {
