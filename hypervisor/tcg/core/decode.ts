@@ -9,7 +9,7 @@ import {
 } from './layout'
 import {
   OPCODE_INDEX, ROWS, ROW_BYTES, K_E, K_G, K_M, K_R, K_Z, K_A, K_O, K_S, K_C, K_D, K_I, K_J, K_1, K_CL, K_DX, K_STR, K_FAR, K_V, K_W, K_U, K_P, K_Q, K_N,
-  K_LD, K_ST, K_STI, K_AX, K_MASKMOV, K_IU, S_B, S_W, S_D, S_Q, S_V, S_Y, S_Z, S_64, S_P, F_NOP, F_XCHG, F_XLAT,
+  K_LD, K_ST, K_STI, K_AX, K_MASKMOV, K_IU, S_B, S_W, S_D, S_Q, S_V, S_Y, S_Z, S_64, S_P, F_NOP, F_XCHG, F_XLAT, F_LEA,
 } from './decode-table.gen'
 import { OP_GENERIC, OP_SYSTEM, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87, OP_UD, OP_GP } from './ops'
 import { specialise } from './specialise'
@@ -286,7 +286,8 @@ function decodeSimd(u: usize, row: usize, mem: bool, unit: u32): void {
   const rowFlags: u32 = load<u8>(row, 9)
   let aux: u32 = rowFlags & 1 ? SIMD_ALIGN : 0
   store<u32>(u, load<u16>(row), UOP_X)
-  if (kind0 == K_P || kind0 == K_Q || kind0 == K_N || kind1 == K_P || kind1 == K_Q || kind1 == K_N || unit == 3) aux |= SIMD_MMX
+  // CVTPI2PS and CVTPI2PD with a memory operand touch no MMX register.
+  if (kind0 == K_P || kind0 == K_Q || kind0 == K_N || kind1 == K_P || (kind1 == K_Q && (!mem || unit == 3)) || kind1 == K_N || unit == 3) aux |= SIMD_MMX
   if (kind0 == K_P || kind0 == K_Q || kind0 == K_N) aux |= SIMD_MMX_DST
   if (isXmm(kind0) || isXmm(kind1)) aux |= SIMD_XMM
   if (kind0 == K_MASKMOV) {
@@ -323,6 +324,7 @@ function decodeInteger(u: usize, row: usize, mem: bool, unit: u32, family: u32, 
   store<u16>(u, unit == 1 ? OP_SYSTEM : OP_GENERIC, UOP_OP)
   const reg = ((modrm >> 3) & 7) | ((rex & 4) << 1)
   const rm = (modrm & 7) | ((rex & 1) << 3)
+  if (family == F_LEA) overrideSegment = -1 // no segment base goes into an effective address
   if (mem) decodeMemory(u)
   let size = opSize
   for (let i: u32 = 0; i < 3; i++) {

@@ -12,7 +12,7 @@ import * as OP from './ops'
 import { setcc, sext, condition, flagC, flagZ, flagS, flagO, getFlags, setFlagsArith } from './flags'
 import { multiply, multiplySigned, highHalf } from './alu'
 import { slowRead, slowWrite, slowModify, commitWrite, eaSlow, slowAccess, raise, VEC_GP, VEC_UD } from './mmu'
-import { execGeneric } from './generic'
+import { execGeneric, badCall } from './generic'
 import { execSystem } from './system'
 import { execSimdRegister, execSimdLoad, execSimdStore, execX87 } from './simd'
 import { lookup } from './block'
@@ -180,7 +180,7 @@ export function exec(cpu: usize, first: usize): void {
       }
       case OP.OP_CALL_R: { 
         const to = <u64>d64(cpu, u)
-        if (!canonical(to)) { raise(cpu, VEC_GP, 0); break }
+        if (!canonical(to)) { badCall(cpu, 3); break }
         const back = load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET) + (load<u8>(u, UOP_LEN) & 15)
         const sp = load<u64>(cpu, GPR + 32) - 8
         const p = hit<u64>(wt, sp)
@@ -195,7 +195,7 @@ export function exec(cpu: usize, first: usize): void {
         const q = readPointer<u64>(cpu, u, rt)
         if (!q) break
         const to = load<u64>(q)
-        if (!canonical(to)) { raise(cpu, VEC_GP, 0); break }
+        if (!canonical(to)) { badCall(cpu, 3); break }
         const back = load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET) + (load<u8>(u, UOP_LEN) & 15)
         const sp = load<u64>(cpu, GPR + 32) - 8
         const p = hit<u64>(wt, sp)

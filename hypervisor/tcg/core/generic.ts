@@ -23,6 +23,7 @@ import {
 } from './operand'
 import { raise, VEC_GP, VEC_UD, translate, ACCESS_READ, probeWrite } from './mmu'
 import { hostRandom } from './imports'
+import { misaligned, isStack } from './simd'
 import { cpuid, rdtsc, loadSegment, moveToRflags } from './system'
 import { stringMove, stringStore, stringLoad, stringScan, stringCompare } from './string'
 
@@ -167,7 +168,8 @@ export function execGeneric(cpu: usize, u: usize): u32 {
       alu(cpu, 7, size, loadN(cpu + GPR, size), a)
       if (flagZ(cpu)) closeDestination(cpu, u, p, size, loadN(cpu + load<u16>(u, UOP_S), size))
       else {
-        closeDestination(cpu, u, p, size, a) // the bus cycle is always a write
+        // The bus cycle is always a write; a register keeps even its upper half.
+        if (aux & AUX_DST_MEM) closeDestination(cpu, u, p, size, a)
         writeRegister(cpu, GPR, size, a)
       }
       return 0
@@ -202,10 +204,7 @@ export function execGeneric(cpu: usize, u: usize): u32 {
     case F_JMP: return branch(cpu, nextRip(cpu, u) + load<u64>(u, UOP_IMM), size)
     case F_JCC: return condition(cpu, (x >> 24) & 15) ? branch(cpu, nextRip(cpu, u) + load<u64>(u, UOP_IMM), opSizeOf(u)) : 0
     case F_CALL: {
-      const from = nextRip(cpu, u)
-      const opSize = opSizeOf(u)
-      if (!push(cpu, opSize, from)) return 1
-      return branchAfterPush(cpu, from + load<u64>(u, UOP_IMM), opSize)
+      return call(cpu, u, nextRip(cpu, u) + load<u64>(u, UOP_IMM), opSizeOf(u))
     }
     case F_JMP_IND: {
       const target = readDestination(cpu, u, size)
@@ -214,8 +213,7 @@ export function execGeneric(cpu: usize, u: usize): u32 {
     case F_CALL_IND: {
       const target = readDestination(cpu, u, size)
       if (failed) return 1
-      if (!push(cpu, size, nextRip(cpu, u))) return 1
-      return branchAfterPush(cpu, target, size)
+      return call(cpu, u, target, size)
     }
     case F_RET: {
       const target = peek(cpu, size, 0)
@@ -321,11 +319,16 @@ export function execGeneric(cpu: usize, u: usize): u32 {
     }
     case F_ARPL: {
       if (!(load<u32>(cpu, CR0) & 1) || (load<u32>(cpu, RFLAGS) & FL_VM)) { raise(cpu, VEC_UD, 0); return 1 }
-      const p = openDestination(cpu, u, 1, 0)
-      if (!p) return 1
-      const d: u32 = load<u16>(p), s: u32 = load<u16>(cpu + load<u16>(u, UOP_S))
+      // Silicon reads first and writes only a selector that changes.
+      const d: u32 = aux & AUX_DST_MEM ? <u32>loadLinear(cpu, u, address(cpu, u, 2), 1) : load<u16>(cpu + load<u16>(u, UOP_D))
+      if (failed) return 1
+      const s: u32 = load<u16>(cpu + load<u16>(u, UOP_S))
       const lower = (d & 3) < (s & 3)
-      closeDestination(cpu, u, p, 1, lower ? (d & ~3) | (s & 3) : d)
+      if (lower) {
+        const p = openDestination(cpu, u, 1, 0)
+        if (!p) return 1
+        closeDestination(cpu, u, p, 1, (d & ~3) | (s & 3))
+      }
       setFlagsArith(cpu, (getFlags(cpu) & ~FL_ZF) | (lower ? FL_ZF : 0))
       return 0
     }
@@ -409,9 +412,17 @@ function writeDestination(cpu: usize, u: usize, size: u32, value: u64): u32 {
   return 0
 }
 /** The return address is on the stack already; a bad target takes it back. */
-function branchAfterPush(cpu: usize, target: u64, size: u32): u32 {
+/** A near call to a target out of bounds: #GP, unless the stack faults first. Nothing is pushed. */
+export function badCall(cpu: usize, size: u32): void {
+  const top = stackLinear(cpu, (load<u64>(cpu, GPR + 32) - (1 << size)) & stackMask(cpu), size, true)
+  if (load<i32>(cpu, EXCEPTION) < 0 && probeWrite(cpu, true, top, 1 << size, load<u32>(cpu, CPL) == 3)) raise(cpu, VEC_GP, 0)
+}
+function call(cpu: usize, u: usize, target: u64, size: u32): u32 {
   branch(cpu, target, size)
-  if (!load<u32>(cpu, RIP_SET)) dropStack(cpu, 1 << size)
+  if (!load<u32>(cpu, RIP_SET)) {
+    store<i32>(cpu, -1, EXCEPTION)
+    badCall(cpu, size)
+  } else if (!push(cpu, size, nextRip(cpu, u))) store<u32>(cpu, 0, RIP_SET)
   return 1
 }
 
@@ -458,8 +469,8 @@ function pop(cpu: usize, u: usize, size: u32, aux: u32): u32 {
 function compareExchangeWide(cpu: usize, u: usize, size: u32): u32 {
   if (size == 3) {
     const va = address(cpu, u, 16 | 0x10000)
-    if (va & 15) { if (load<i32>(cpu, EXCEPTION) < 0) raise(cpu, VEC_GP, 0); return 1 }
-    if (!probeWrite(cpu, false, va, 16, load<u32>(cpu, CPL) == 3)) return 1
+    if (va & 15) { misaligned(cpu, u, va); return 1 }
+    if (!probeWrite(cpu, isStack(u), va, 16, load<u32>(cpu, CPL) == 3)) return 1
     const low = loadLinear(cpu, u, va, 3), high = loadLinear(cpu, u, va + 8, 3)
     if (failed) return 1
     const equal = low == load<u64>(cpu, GPR) && high == load<u64>(cpu, GPR + 16)

@@ -3,7 +3,7 @@ import {
   GPR, EXCEPTION, FPU_BLOCK, CR4, CR0, CPL, TMP, FPR, FSW, FTW, FOP, FIP, FDP, FCS, FDS, RIP_BASE, SEG, SEG_SIZE, SEG_SELECTOR, CS, DS, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_X, UOP_OFFSET, UOP_SEG, UOP_LEN, LEN_STACK, AS_SEG, AS_LEGACY,
 } from './layout'
 import { SIMD_ALIGN, SIMD_MMX, SIMD_MMX_DST, SIMD_MASKMOV, SIMD_XMM, X87_LOAD, X87_STORE, X87_NO_WAIT } from './decode'
-import { raise, readFor, writeFor, probeWrite, slowAccess, VEC_UD, VEC_NM, VEC_GP } from './mmu'
+import { raise, readFor, writeFor, probeWrite, slowAccess, VEC_UD, VEC_NM, VEC_GP, VEC_SS } from './mmu'
 import { address, tlbRead, readTlb, writeTlb } from './operand'
 import { sseOp } from './sse'
 import { x87Op, x87RecordsPointers, x87Stored } from './x87'
@@ -23,17 +23,20 @@ function pendingX87(cpu: usize, aux: u32): bool {
   return true
 }
 
+/** From x87 to MMX: all registers valid, TOP 0. */
+function enterMmx(cpu: usize): void {
+  store<u16>(cpu, load<u16>(cpu, FSW) & ~0x3800, FSW)
+  store<u8>(cpu, 0xff, FTW)
+}
+
 function finish(cpu: usize, aux: u32, d: usize, vector: i32): u32 {
+  if (aux & SIMD_MMX) enterMmx(cpu) // even when the conversion raises #XM
   if (vector) {
     // Without OSXMMEXCPT an unmasked SIMD exception is #UD (SDM volume 3, 2.5).
     raise(cpu, vector == 19 && !(load<u32>(cpu, CR4) & 0x400) ? VEC_UD : vector, 0)
     return 1
   }
-  if (aux & SIMD_MMX) {
-    store<u16>(cpu, load<u16>(cpu, FSW) & ~0x3800, FSW)
-    store<u8>(cpu, 0xff, FTW)
-    if (aux & SIMD_MMX_DST && d >= cpu + FPR && d < cpu + FPR + 128) store<u16>(d, 0xffff, 8)
-  }
+  if (aux & SIMD_MMX_DST && d >= cpu + FPR && d < cpu + FPR + 128) store<u16>(d, 0xffff, 8)
   return 0
 }
 
@@ -46,7 +49,14 @@ export function execSimdRegister(cpu: usize, u: usize): u32 {
   return finish(cpu, aux, d, sseOp(cpu, load<u32>(u, UOP_X), d, s, <u32>load<u64>(u, UOP_IMM) & 0xff))
 }
 
-function isStack(u: usize): bool { return (load<u8>(u, UOP_LEN) & LEN_STACK) != 0 }
+/** An operand that must be aligned is not: #GP, but a stack address that is not canonical is #SS as ever. */
+export function misaligned(cpu: usize, u: usize, va: u64): void {
+  if (load<i32>(cpu, EXCEPTION) >= 0) return
+  raise(cpu, isStack(u) && <u64>((<i64>va << 16) >> 16) != va ? VEC_SS : VEC_GP, 0)
+}
+
+/** Is the memory operand relative to SS, so that it raises #SS? */
+export function isStack(u: usize): bool { return (load<u8>(u, UOP_LEN) & LEN_STACK) != 0 }
 
 export function execSimdLoad(cpu: usize, u: usize): u32 {
   const aux: u32 = load<u8>(u, UOP_AUX)
@@ -54,7 +64,7 @@ export function execSimdLoad(cpu: usize, u: usize): u32 {
   const immediate = load<u64>(u, UOP_IMM)
   const bytes = <u32>(immediate >> 16)
   const va = address(cpu, u, bytes)
-  if (aux & SIMD_ALIGN && va & 15) { if (load<i32>(cpu, EXCEPTION) < 0) raise(cpu, VEC_GP, 0); return 1 }
+  if (aux & SIMD_ALIGN && va & 15) { misaligned(cpu, u, va); return 1 }
   let p: usize = slowAccess ? 0 : tlbRead(readTlb(cpu), va, bytes)
   if (!p) {
     p = readFor(cpu, isStack(u), va, bytes, load<u32>(cpu, CPL) == 3, cpu + TMP)
@@ -70,7 +80,7 @@ export function execSimdStore(cpu: usize, u: usize): u32 {
   const immediate = load<u64>(u, UOP_IMM)
   const bytes = <u32>(immediate >> 16)
   const va = address(cpu, u, bytes | 0x10000)
-  if (aux & SIMD_ALIGN && va & 15) { if (load<i32>(cpu, EXCEPTION) < 0) raise(cpu, VEC_GP, 0); return 1 }
+  if (aux & SIMD_ALIGN && va & 15) { misaligned(cpu, u, va); return 1 }
   const p: usize = slowAccess ? 0 : tlbRead(writeTlb(cpu), va, bytes)
   const user = load<u32>(cpu, CPL) == 3
   if (!p && !probeWrite(cpu, isStack(u), va, bytes, user)) return 1
@@ -91,13 +101,14 @@ function maskedMove(cpu: usize, u: usize, aux: u32, data: usize, mask: usize): u
   const bytes = load<u32>(u, UOP_IMM)
   const va = address(cpu, u, bytes | 0x10000)
   const user = load<u32>(cpu, CPL) == 3
+  if (aux & SIMD_MMX) enterMmx(cpu) // before the store may fault
   for (let i: u32 = 0; i < bytes; i++) {
     if (load<i8>(mask + i) < 0 && !probeWrite(cpu, false, va + i, 1, user)) return 1
   }
   for (let i: u32 = 0; i < bytes; i++) {
     if (load<i8>(mask + i) < 0 && writeFor(cpu, false, va + i, 1, user, data + i)) return 1
   }
-  return finish(cpu, aux, 0, 0)
+  return 0
 }
 
 export function execX87(cpu: usize, u: usize): u32 {
@@ -119,9 +130,11 @@ export function execX87(cpu: usize, u: usize): u32 {
   let va: u64 = 0
   let p: usize = cpu + TMP
   if (aux & (X87_LOAD | X87_STORE)) {
+    // An exception that an earlier instruction left behind comes before the operand's page fault.
+    if (!(aux & X87_NO_WAIT) && load<u16>(cpu, FSW) & 0x80) { raise(cpu, 16, 0); return 1 }
     const write = (aux & X87_STORE) != 0
     va = address(cpu, u, bytes | (write ? 0x10000 : 0))
-    if (bytes == 512 && va & 15) { if (load<i32>(cpu, EXCEPTION) < 0) raise(cpu, VEC_GP, 0); return 1 }
+    if (bytes == 512 && va & 15) { misaligned(cpu, u, va); return 1 }
     if (write) { if (!probeWrite(cpu, isStack(u), va, bytes, user)) return 1 }
     else {
       p = readFor(cpu, isStack(u), va, bytes, user, cpu + TMP)

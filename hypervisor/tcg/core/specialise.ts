@@ -59,7 +59,7 @@ export function specialise(u: usize, family: u32, mode: u32, opcode: u32, length
   }
   if (!specialised) return
   switch (family) {
-    case F_NOP: op = OP_NOP; break
+    case F_NOP: if ((load<u32>(u, UOP_X) & 0xffff) == F_NOP) op = OP_NOP; break // 41 90 has become XCHG
     case F_RET: if (mode == MODE_64 && size == 3) op = OP_RET; break
     case F_JMP_IND: if (mode == MODE_64 && size == 3) op = aux & AUX_DST_MEM ? OP_JMP_M : OP_JMP_R; break
     case F_CALL_IND: if (mode == MODE_64 && size == 3) op = aux & AUX_DST_MEM ? OP_CALL_M : OP_CALL_R; break
