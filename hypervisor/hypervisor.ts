@@ -57,6 +57,16 @@ export interface EntryState {
   readonly mxcsr: number
 }
 
+/** What an accelerator has done since the last reset, for people and for the bench. */
+export interface AcceleratorStatistics {
+  /** machine time since then, in ns */
+  readonly machineNs: bigint
+  /** Guest instructions of all vCPUs, undefined where they are not counted. A string instruction counts once per iteration or once, as suits the accelerator. */
+  readonly instructions: bigint | undefined
+  /** Further counters, named in plain words, in the order to show them. */
+  readonly counters: readonly { readonly name: string; readonly value: bigint }[]
+}
+
 /** What an accelerator reports on its own; no vCPU runs from then on until a reset. */
 export type HypervisorEvent =
   /** A vCPU shut down, as a triple fault makes it. */
@@ -112,6 +122,8 @@ export interface Hypervisor {
   isHalted(cpu: number): boolean
   /** Text of `info registers`. Only while paused. */
   registers(cpu: number): string
+  /** May be called at any time; counters of running vCPUs are some milliseconds old. */
+  statistics(): AcceleratorStatistics
   /** Bytes behind a linear address. Only while paused. @throws MesovirtError GUEST_ADDRESS */
   readVirtual(cpu: number, address: bigint, length: number): Uint8Array
 }

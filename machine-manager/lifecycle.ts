@@ -128,6 +128,7 @@ function asVirtualMachine(config: VmConfig, machine: LightMachine, chardevs: () 
     cpus: () => Array.from({ length: smp.cpus }, (_, index) => cpuInfo(index)),
     chardevs,
     registers: (index) => machine.registers(index),
+    acceleratorStatistics: () => machine.acceleratorStatistics(),
     memoryTree: () => machine.memoryTree(),
     readPhysical: (address, length) => machine.readPhysical(address, length),
     readVirtual: (index, address, length) => machine.readVirtual(index, address, length),

@@ -1,5 +1,7 @@
 /** What QMP and the command line may ask of a running machine: the one interface between steering and machine. */
 
+import type { AcceleratorStatistics } from '../hypervisor/hypervisor.ts'
+
 /** QEMU's run states that this project can be in. */
 export type RunState = 'prelaunch' | 'running' | 'paused' | 'shutdown' | 'internal-error' | 'guest-panicked'
 
@@ -42,6 +44,8 @@ export interface VirtualMachine {
   chardevs(): readonly ChardevInfo[]
   /** Text of `info registers` for one vCPU; pauses it for the time of reading. */
   registers(cpuIndex: number): Promise<string>
+  /** What the accelerator has done since the last reset. */
+  acceleratorStatistics(): AcceleratorStatistics
   /** Text of `info mtree`. */
   memoryTree(): string
   /** Guest-physical bytes, RAM only. @throws MesovirtError('GUEST_ADDRESS') */

@@ -7,7 +7,7 @@ import type { BootPhase } from '../device-model/platform-ports.ts'
 import { HostClock } from '../device-model/clock.ts'
 import { loadKernel } from '../boot-loader/load-kernel.ts'
 import { MesovirtError } from '../host/errors.ts'
-import type { CpuTopology, Hypervisor, HypervisorEvent, HypervisorOptions, MachineClock } from '../hypervisor/hypervisor.ts'
+import type { AcceleratorStatistics, CpuTopology, Hypervisor, HypervisorEvent, HypervisorOptions, MachineClock } from '../hypervisor/hypervisor.ts'
 import { TcgHypervisor } from '../hypervisor/tcg/tcg-hypervisor.ts'
 import { buildAcpi } from './acpi/build.ts'
 import { LightBoard, LIGHT_MEMORY, splitRam } from './light-board.ts'
@@ -177,6 +177,10 @@ export class LightMachine {
 
   isHalted(cpu: number): boolean {
     return this.#hypervisor.isHalted(cpu)
+  }
+
+  acceleratorStatistics(): AcceleratorStatistics {
+    return this.#hypervisor.statistics()
   }
 
   memoryTree(): string {

@@ -12,13 +12,14 @@ import type { EventLine } from '../../address-space/bus.ts'
 import type { FlatView } from '../../address-space/flat-view.ts'
 import type { RamBlock } from '../../address-space/guest-memory.ts'
 import { MesovirtError } from '../../host/errors.ts'
-import type { EntryState, Hypervisor, HypervisorOptions } from '../hypervisor.ts'
+import type { AcceleratorStatistics, EntryState, Hypervisor, HypervisorOptions } from '../hypervisor.ts'
 import {
   CPU_AREA, CPU_STRIDE, CPUID_COUNT, CPUID_MAX, CPUID_TABLE, G_BLOCK_MASK, G_BLOCK_TABLE, G_CLOCK_MODE, G_CPU_COUNT, G_ICOUNT_SHIFT, G_IRQ_DIRTY, G_KICK, G_LINES,
   G_PAGE_INFO, G_RAM_BASE, G_RAM_END, G_RANGE_COUNT, G_RANGES, G_UOP_BASE, G_UOP_END, G_UOP_NEXT, G_VIRTUAL_NS, G_WAKE, HALTED, RANGE_READ_ONLY,
 } from './core/layout.ts'
 import { cpuidTable } from './cpuid.ts'
 import { readLinear, registersText, writeEntryState } from './debug.ts'
+import { clearStatistics, coreStatistics } from './statistics.ts'
 import { BLOCK_TABLE_ENTRIES, makeMemory, planMemory } from './memory-plan.ts'
 import type { MemoryPlan } from './memory-plan.ts'
 import { apicIdOf } from './topology.ts'
@@ -60,6 +61,7 @@ export class TcgHypervisor implements Hypervisor {
   #exited: Promise<unknown> = Promise.resolve()
   /** Time of the last pause, and when the last run began: machine time without asking the worker. */
   #machineNs = 0n
+  #resetNs = 0n
   #runningSince: bigint | undefined
 
   /** @throws MesovirtError TCG_MEMORY */
@@ -123,6 +125,8 @@ export class TcgHypervisor implements Hypervisor {
 
   async reset(): Promise<void> {
     await this.#command(COMMAND_RESET)
+    clearStatistics(this.#view)
+    this.#resetNs = this.now()
   }
 
   enter(cpu: number, state: EntryState): void {
@@ -172,6 +176,10 @@ export class TcgHypervisor implements Hypervisor {
 
   registers(cpu: number): string {
     return registersText(this.#view, CPU_AREA + cpu * CPU_STRIDE)
+  }
+
+  statistics(): AcceleratorStatistics {
+    return { machineNs: this.now() - this.#resetNs, ...coreStatistics(this.#view) }
   }
 
   readVirtual(cpu: number, address: bigint, length: number): Uint8Array {

@@ -64,6 +64,10 @@ export class TestMachine implements VirtualMachine {
     return `RAX=0000000000000000 RBX=00000000deadbeef\nRIP=ffff800000001004 RFL=00000002 CPU=${cpuIndex}\n`
   }
 
+  acceleratorStatistics() {
+    return { machineNs: 2_500_000_000n, instructions: 1_000_000_000n, counters: [{ name: 'TLB fills', value: 7n }] }
+  }
+
   memoryTree(): string {
     return 'address-space: memory\n  0000000000001000-000000000000103f (prio 0, ram): ram'
   }

@@ -108,6 +108,12 @@ describe('info', () => {
     expect(await hmp('info registers extra')).toBe("invalid char 'e' in expression\r\nTry \"help info registers\" for more information\r\n")
   })
 
+  it('shows what the accelerator has done', async () => {
+    const { hmp } = setup()
+    expect(await hmp('info accel')).toBe('accelerator: tcg\r\nmachine time: 2.500 s\r\ninstructions: 1000000000\r\nMIPS: 400.0\r\nTLB fills: 7\r\n')
+    expect(await hmp('info accel -z')).toBe('accel: extraneous characters at the end of line\r\nTry "help info accel" for more information\r\n')
+  })
+
   it('shows the memory tree', async () => {
     const { hmp } = setup()
     expect(await hmp('info mtree')).toBe('address-space: memory\r\n  0000000000001000-000000000000103f (prio 0, ram): ram\r\n')

@@ -10,6 +10,7 @@ export interface HumanCommand { readonly usage: string; readonly doc: string }
 
 export const HUMAN_COMMANDS: readonly HumanCommand[] = [
   { usage: 'help [command]', doc: 'list the commands' },
+  { usage: 'info accel', doc: 'show what the accelerator has done since the last reset: instructions, their rate over machine time, counters' },
   { usage: 'info mtree', doc: 'show the memory regions' },
   { usage: 'info registers [-a|vcpu]', doc: 'show the registers of one vCPU, or of all with -a' },
   { usage: 'info status', doc: 'show the run state' },
@@ -66,6 +67,10 @@ export class HumanMonitor {
         expectNothing('status', words)
         return this.status()
       })
+      case 'accel': return guarded('info accel', () => {
+        expectNothing('accel', words)
+        return this.accelerator()
+      })
       case 'mtree': return guarded('info mtree', () => {
         const option = words.find((word) => word.startsWith('-'))
         if (option !== undefined) throw new Mistake(`mtree: unsupported option ${option}`)
@@ -81,6 +86,14 @@ export class HumanMonitor {
     const status = this.vm.status()
     const detail = status === 'running' || status === 'paused' ? '' : ` (${status})`
     return `VM status: ${status === 'running' ? 'running' : 'paused'}${detail}\n`
+  }
+
+  private accelerator(): string {
+    const { machineNs, instructions, counters } = this.vm.acceleratorStatistics()
+    const seconds = Number(machineNs) / 1e9
+    const lines = [`accelerator: ${this.vm.accelerator}`, `machine time: ${seconds.toFixed(3)} s`]
+    if (instructions !== undefined) lines.push(`instructions: ${instructions}`, `MIPS: ${seconds > 0 ? (Number(instructions) / seconds / 1e6).toFixed(1) : '-'}`)
+    return `${[...lines, ...counters.map(({ name, value }) => `${name}: ${value}`)].join('\n')}\n`
   }
 
   private async registers(words: readonly string[], cpuIndex: number): Promise<string> {

@@ -1,0 +1,25 @@
+/** The counters of the software CPU in the words of `info accel`; layout.ts STAT_* names them. */
+import type { AcceleratorStatistics } from '../hypervisor.ts'
+import {
+  G_RETIRED, G_STATS, STAT_BLOCKS, STAT_CACHE_FLUSHES, STAT_EXCEPTIONS, STAT_HALTS, STAT_INTERRUPTS, STAT_INVALIDATIONS, STAT_MMIO, STAT_PIO, STAT_TLB_FILLS, STAT_TLB_FLUSHES,
+  STAT_UOPS,
+} from './core/layout.ts'
+
+const COUNTERS = [
+  ['blocks decoded', STAT_BLOCKS], ['instructions decoded', STAT_UOPS], ['code invalidations', STAT_INVALIDATIONS], ['code cache flushes', STAT_CACHE_FLUSHES],
+  ['TLB fills', STAT_TLB_FILLS], ['TLB flushes', STAT_TLB_FLUSHES], ['exceptions', STAT_EXCEPTIONS], ['interrupts', STAT_INTERRUPTS],
+  ['MMIO accesses', STAT_MMIO], ['port accesses', STAT_PIO], ['halts', STAT_HALTS],
+] as const
+
+/** Called at a reset, while no vCPU runs. The instruction count is the core's to clear. */
+export function clearStatistics(view: DataView): void {
+  for (const [, index] of COUNTERS) view.setBigUint64(G_STATS + index * 8, 0n, true)
+}
+
+/** @param view the shared memory; the vCPU thread flushes its instruction count every few milliseconds */
+export function coreStatistics(view: DataView): Pick<AcceleratorStatistics, 'instructions' | 'counters'> {
+  return {
+    instructions: view.getBigUint64(G_RETIRED, true),
+    counters: COUNTERS.map(([name, index]) => ({ name, value: view.getBigUint64(G_STATS + index * 8, true) })),
+  }
+}
