@@ -262,9 +262,9 @@ suite_apic:
   jc 1f
   SKIP "apic.x2apic"
   ret
-1:mov $0x802, %ecx
+1:movq $0, trap_hook            # from here faults are caught
+  mov $0x802, %ecx
   FAULT "apic.x2apic.msr-outside-mode", 13, 0, rdmsr
-  movq $0, trap_hook
 .macro BASE name, low, vector
   mov $0x1b, %ecx
   mov $\low, %eax
@@ -277,7 +277,6 @@ suite_apic:
   BASE reserved-bit, 0xfee00901, 13
   BASE to-x2apic, 0xfee00d00, -1
   BASE x2apic-to-xapic, 0xfee00900, 13
-  movq $0, trap_hook
   mov $0x802, %ecx
   rdmsr
   CHECK "apic.x2apic.id", 0

@@ -416,7 +416,7 @@ console_init:
   mov $3, %al
   out %al, %dx
   mov $0x3fc, %edx
-  mov $3, %al
+  mov $0xb, %al                 # OUT2 lets interrupts through to the PIC, as on any PC
   out %al, %dx
   ret
 putc:                           # %al

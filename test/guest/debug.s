@@ -74,7 +74,7 @@ suite_debug:
 1:nop
 2:TRAP "debug.icebp", 1, 0, 1b
 
-  # ---- code breakpoint: a fault before the instruction, RF set in the frame, RF passes it
+  # ---- code breakpoint: a fault before the instruction, RF in the frame as it was (volume 3, 17.3.1.1), RF set passes it
   CLEAR_DR6
   mov $1f, %eax
   mov %rax, %dr0
@@ -91,7 +91,7 @@ suite_debug:
   CHECK "debug.code.before", 0
   mov trap_rflags, %rax
   and $0x10000, %eax
-  CHECK "debug.code.rf", 0x10000
+  CHECK "debug.code.rf", 0
   mov $1f, %eax
   mov %rax, %dr0
   mov $0x402, %eax

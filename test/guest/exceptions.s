@@ -124,7 +124,8 @@ suite_exceptions:
   FAULT "exception.ss.not-present", 12, NPDATA, mov %ecx, %ss
   mov $0x800000000000, %rbp
   FAULT "exception.ss.non-canonical", 12, 0, mov (%rbp), %al
-  FAULT "exception.gp.non-canonical", 13, 0, mov %ds:(%rbp), %al
+  FAULT "exception.ss.non-canonical-ds", 12, 0, .byte 0x3e, 0x8a, 0x45, 0    # DS CS ES SS prefixes are ignored (volume 1, 3.3.7.1)
+  FAULT "exception.gp.non-canonical-gs", 13, 0, mov %gs:(%rbp), %al
   mov %rbp, %rax
   FAULT "exception.gp.non-canonical-read", 13, 0, mov (%rax), %cl
   FAULT "exception.gp.non-canonical-write", 13, 0, movq $0, (%rax)
