@@ -1,7 +1,7 @@
 /** Delivery of exceptions and interrupts, and IRET. Intel SDM volume 3, chapter 6 (protected and long mode) and 20 (real and virtual-8086 mode). */
 import {
   GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, TR, IDTR_BASE, IDTR_LIMIT, CPL, MODE, MODE_64, EXCEPTION, ERROR_CODE, DR, RIP_SET, NMI_BLOCKED,
-  TRIPLE_FAULT, LAST_DEBUG, G_STATS, STAT_EXCEPTIONS, STAT_INTERRUPTS, SCRATCH, CR0,
+  TRIPLE_FAULT, HALTED, LAST_DEBUG, G_STATS, STAT_EXCEPTIONS, STAT_INTERRUPTS, SCRATCH, CR0,
 } from './layout'
 import { raise, systemRead, writeFor, VEC_DF, VEC_TS, VEC_NP, VEC_SS, VEC_GP, VEC_PF, VEC_DB, segmentAddress } from './mmu'
 import { getRflags, setFlagsArith, FL_TF, FL_IF, FL_NT, FL_RF, FL_VM, FL_IOPL, FL_ARITH, FL_AC, FL_DF, FL_ID, FL_VIF, FL_VIP } from './flags'
@@ -10,6 +10,7 @@ import {
 } from './segment'
 import { peek, dropStack, failed, clearFailed, push, stackMask, setStackPointer } from './operand'
 import { taskSwitch, TASK_CALL, TASK_IRET } from './task'
+import { addRetired } from './time'
 
 export const KIND_EXCEPTION: u32 = 0, KIND_SOFTWARE: u32 = 1, KIND_EXTERNAL: u32 = 2, KIND_ICEBP: u32 = 3
 
@@ -76,8 +77,9 @@ function enterHandler(cpu: usize, vector: u32, kind: u32, returnRip: u64, hasErr
   const selector = (<u32>gate >> 16) & 0xffff
   if (type == 5) {
     store<u64>(cpu, returnRip, RIP)
+    if (resumeFlag) store<u64>(cpu, load<u64>(cpu, RFLAGS) | FL_RF, RFLAGS)
     if (!taskSwitch(cpu, selector, TASK_CALL, ext)) return false
-    if (hasError && !push(cpu, 2, error)) return false
+    if (hasError && !push(cpu, load<u32>(segment(cpu, TR), SEG_ATTR) & 0x800 ? 2 : 1, error)) return false
     return true
   }
   if (!(selector & 0xfffc)) { raise(cpu, VEC_GP, ext); return false }
@@ -190,8 +192,10 @@ export function deliverException(cpu: usize): void {
     store<u64>(cpu, (load<u64>(cpu, DR + 48) & ~15) | 0xffff0ff0 | cause, DR + 48)
     store<u64>(cpu, load<u64>(cpu, DR + 56) & ~<u64>0x2000, DR + 56) // GD
     store<u64>(cpu, 0, LAST_DEBUG)
-    resume = false
+    resume = (cause & 0x2000) != 0 // only general detect is a fault; a code breakpoint pushes RF as it was (SDM volume 3, 17.3.1.1)
   }
+  if (load<u32>(cpu, HALTED) == 1) store<u32>(cpu, 0, HALTED) // a single-step trap after HLT
+  addRetired(1) // a handler that faults forever must not hold the slice
   for (let depth = 0; depth < 8; depth++) {
     store<i32>(cpu, -1, EXCEPTION)
     store<u64>(G_STATS + STAT_EXCEPTIONS * 8, load<u64>(G_STATS + STAT_EXCEPTIONS * 8) + 1)

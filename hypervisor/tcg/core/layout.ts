@@ -104,6 +104,7 @@ export const LAST_DEBUG = 1552 // u64: pending DR6 bits for #DB
 export const EXIT_DATA = 1560 // u64
 export const FPU_BLOCK = 1568 // u32: non-zero = x87/MMX raise; bit 0 CR0.EM, bit 1 CR0.TS, bit 2 no CR4.OSFXSR
 export const CPUID_COUNT = 1572 // u32 entries in CPUID_TABLE
+export const PDPTE = 1576 // 4 * u64: page-directory pointers of PAE paging, as the last CR3 load found them
 /** Operand buffer of instructions with memory operands wider than 8 bytes, of MMIO and page-crossing accesses. 64-byte aligned. */
 export const TMP = 2048 // 1024 bytes
 export const SCRATCH = 3072 // 64 bytes: where slow loads put their bytes

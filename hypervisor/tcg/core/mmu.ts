@@ -5,7 +5,7 @@
 import {
   CR0, CR2, CR3, CR4, EFER, CPL, EXCEPTION, ERROR_CODE, RFLAGS, SCRATCH, GPR, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, SEG_ATTR, SS, CS, MODE, MODE_64,
   TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_KERNEL_FETCH, TLB_USER_READ, TLB_USER_WRITE, TLB_USER_FETCH, TLB_BYTES, TLB_HAS_LARGE, JUMP_CACHE, JUMP_ENTRIES,
-  CPU_AREA, CPU_STRIDE, G_CPU_COUNT, G_RANGE_COUNT, G_RANGES, RANGE_READ_ONLY, G_PAGE_INFO, G_RAM_BASE, PAGE_BYTES, PAGE_LINES, PAGE_BLOCKS,
+  PDPTE, CPU_AREA, CPU_STRIDE, G_CPU_COUNT, G_RANGE_COUNT, G_RANGES, RANGE_READ_ONLY, G_PAGE_INFO, G_RAM_BASE, PAGE_BYTES, PAGE_LINES, PAGE_BLOCKS,
   G_STATS, STAT_TLB_FILLS, STAT_TLB_FLUSHES, STAT_MMIO, MSR_APIC_BASE, DR, LAST_DEBUG,
   UOP_BASE, UOP_INDEX, UOP_SCALE, UOP_DISP, UOP_SEG, UOP_LEN, LEN_STACK, AS_SEG, AS_BASE, AS_LEGACY, AS_32, AS_16,
 } from './layout'
@@ -108,7 +108,7 @@ function walk(cpu: usize, va: u64, access: u32, user: bool): bool {
   let pageMask: u64 = 0xfff
   const wide = (cr4 & 0x20) != 0
   if (wide) {
-    const reserved: u64 = RESERVED_HIGH | (noExecute ? 0 : <u64>1 << 63)
+    let reserved: u64 = RESERVED_HIGH | (noExecute ? 0 : <u64>1 << 63)
     let table: u64
     if (efer & 0x400) {
       a0 = (load<u64>(cpu, CR3) & ADDRESS_MASK) + ((va >> 36) & 0xff8)
@@ -126,12 +126,10 @@ function walk(cpu: usize, va: u64, access: u32, user: bool): bool {
       } else if (entry & reserved) { pageFault(cpu, va, access, user, true, true); return false }
       table = entry
     } else {
-      a1 = (load<u64>(cpu, CR3) & 0xffffffe0) + ((va >> 27) & 0x18)
-      entry = readEntry64(a1)
-      a1 = 0 // PDPTEs of PAE paging have no accessed bit
+      entry = load<u64>(cpu + ((<usize>va >> 27) & 0x18), PDPTE) // cached, checked and without an accessed bit
       if (!(entry & 1)) { pageFault(cpu, va, access, user, false, false); return false }
-      if (entry & (RESERVED_HIGH | (<u64>0xfff << 52) | 0x1e6)) { pageFault(cpu, va, access, user, true, true); return false }
       table = entry
+      reserved |= <u64>0x7ff << 52
     }
     if (!leaf) {
       a2 = (table & ADDRESS_MASK) + ((va >> 18) & 0xff8)
@@ -187,6 +185,28 @@ function walk(cpu: usize, va: u64, access: u32, user: bool): bool {
   if (!((entry | want) & 0x40)) leafWritable = false // the write TLB is filled when the dirty bit is set
   xlPhys = physical
   leafFlags = u32((entry & 0x100) != 0 && (cr4 & 0x80) != 0) | (u32(pageMask != 0xfff) << 1)
+  return true
+}
+
+const PDPTE_RESERVED: u64 = RESERVED_HIGH | (<u64>0xfff << 52) | 0x1e6
+
+/** Is PAE paging (not 4-level) what these control registers select? */
+function paePaging(cpu: usize, cr0: u64, cr4: u64): bool {
+  return (cr0 & 0x80000000) != 0 && (cr4 & 0x20) != 0 && !(load<u32>(cpu, EFER) & 0x400)
+}
+
+/**
+ * Loads the four page-directory pointers, as MOV to CR3 and the paging bits of CR0 and CR4 do (SDM volume 3, 4.4.1).
+ * @returns false when a present one has reserved bits: #GP(0), nothing was loaded
+ */
+export function loadPdptes(cpu: usize, cr0: u64, cr3: u64, cr4: u64): bool {
+  if (!paePaging(cpu, cr0, cr4)) return true
+  const table = cr3 & 0xffffffe0
+  for (let i: u32 = 0; i < 4; i++) {
+    const entry = readEntry64(table + i * 8)
+    if (entry & 1 && entry & PDPTE_RESERVED) return false
+  }
+  for (let i: u32 = 0; i < 4; i++) store<u64>(cpu + i * 8, readEntry64(table + i * 8), PDPTE)
   return true
 }
 
@@ -348,6 +368,18 @@ function checkedAccess(cpu: usize, va: u64, size: u32, write: bool, user: bool):
     }
   }
   return true
+}
+
+/** I/O breakpoints of DR7, only with CR4.DE: the trap comes after the instruction. */
+export function checkPortBreakpoint(cpu: usize, port: u32, bytes: u32): void {
+  const dr7 = load<u32>(cpu, DR + 56)
+  if (!(dr7 & 0xff) || !(load<u32>(cpu, CR4) & 8)) return
+  for (let i: u32 = 0; i < 4; i++) {
+    if (!(dr7 & (3 << (i * 2))) || ((dr7 >> (16 + i * 4)) & 3) != 2) continue
+    const length: u64 = ((dr7 >> (18 + i * 4)) & 3) + 1
+    const at = load<u64>(cpu + i * 8, DR) & ~(length - 1)
+    if (<u64>port < at + length && at < <u64>(port + bytes)) store<u64>(cpu, load<u64>(cpu, LAST_DEBUG) | (<u64>1 << i), LAST_DEBUG)
+  }
 }
 
 // @ts-ignore: decorator

@@ -6,10 +6,11 @@ import {
   G_CPU_COUNT, G_KICK, G_IRQ_DIRTY, G_NEVER_TLB, TLB_BYTES, G_IRQCHIP, G_CLOCK_MODE, G_ICOUNT_SKIP, G_RETIRED, EXIT_SLICE, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN, GLOBALS,
 } from './layout'
 import { setFlagsArith, FL_TF, FL_IF, FL_RF } from './flags'
-import { raise, flushTlb, setSlowAccess, VEC_DB } from './mmu'
+import { raise, flushTlb, setSlowAccess, loadPdptes, VEC_DB } from './mmu'
 import { segment, updateMode } from './segment'
 import { deliverException, externalInterrupt, tookSoftwareInterrupt, clearSoftwareInterrupt } from './interrupt'
 import { lookup, lookupOne } from './block'
+import { setSingleIteration } from './string'
 import { exec } from './exec'
 import { flushAll } from './cache'
 import { retired, setSliceEnd, loadRetired, saveRetired, machineNs } from './time'
@@ -73,6 +74,7 @@ export function resetCpu(cpu: usize, index: u32, init: bool): void {
 /** After the host has written registers: derived state and TLBs follow. */
 export function refreshCpu(cpu: usize): void {
   store<u64>(cpu, 0, ZERO)
+  loadPdptes(cpu, load<u64>(cpu, CR0), load<u64>(cpu, CR3), load<u64>(cpu, CR4))
   updateMode(cpu)
   flushTlb(cpu, false)
 }
@@ -137,16 +139,19 @@ function runOne(cpu: usize, breakpoints: bool): void {
   const trap = (load<u32>(cpu, RFLAGS) & FL_TF) != 0
   const shadow = load<u32>(cpu, INHIBIT)
   store<u32>(cpu, 0, INHIBIT)
+  store<u64>(cpu, load<u64>(cpu, RFLAGS) & ~<u64>FL_RF, RFLAGS) // the instruction itself may set it again: IRET, a repeat that is not over
+  setSingleIteration(trap || breakpoints)
   clearSoftwareInterrupt()
   const u = lookupOne(cpu, load<u64>(cpu, RIP))
-  if (!u) return
   setSliceEnd(0)
-  exec(cpu, u)
+  if (u) exec(cpu, u)
+  setSingleIteration(false)
   if (load<i32>(cpu, EXCEPTION) >= 0) return
-  store<u64>(cpu, load<u64>(cpu, RFLAGS) & ~<u64>FL_RF, RFLAGS)
+  // Only the first of two MOV SS in a row inhibits (SDM volume 3, 6.8.3).
+  if (shadow == 2 && load<u32>(cpu, INHIBIT) == 2) store<u32>(cpu, 0, INHIBIT)
   if (trap && !tookSoftwareInterrupt) store<u64>(cpu, load<u64>(cpu, LAST_DEBUG) | 0x4000, LAST_DEBUG)
   // A MOV SS shadow holds debug traps back for one instruction.
-  if (load<u64>(cpu, LAST_DEBUG) && load<u32>(cpu, INHIBIT) != 2 && shadow != 3) raise(cpu, VEC_DB, 0)
+  if (load<u64>(cpu, LAST_DEBUG) && load<u32>(cpu, INHIBIT) != 2) raise(cpu, VEC_DB, 0)
 }
 
 /** Runs one vCPU for up to `instructions`. @returns EXIT_* */
@@ -159,6 +164,8 @@ export function runCpu(cpu: usize, instructions: u64): u32 {
     if (retired >= limit) { reason = EXIT_SLICE; break }
     if (atomic.load<i32>(G_KICK)) { reason = EXIT_KICK; break }
     if (load<i32>(cpu, EXCEPTION) >= 0) { deliverException(cpu); continue }
+    // A device access may have changed a line: it is seen by the next instruction.
+    if (atomic.load<i32>(G_IRQ_DIRTY)) irqApplyLines()
     if ((atomic.load<i32>(cpu + EVENTS) | load<u32>(cpu, HALTED)) && !handleEvents(cpu)) { reason = EXIT_HALT; break }
     if (load<i32>(cpu, EXCEPTION) >= 0 || load<u32>(cpu, TRIPLE_FAULT)) continue
     const breakpoints = (load<u32>(cpu, DR + 56) & 0xff) != 0

@@ -4,13 +4,18 @@
  */
 import { GPR, MODE, MODE_64, RFLAGS, RIP, RIP_BASE, RIP_SET, CPL, EXCEPTION, UOP_AUX, UOP_SEG, UOP_X, UOP_OFFSET, ES, PAGE_LINES, TLB_KERNEL_READ, TLB_USER_READ } from './layout'
 import { AUX_REP, AUX_REPNE } from './decode'
-import { flagZ, FL_DF } from './flags'
+import { flagZ, FL_DF, FL_RF } from './flags'
 import { alu } from './alu'
 import { failed, clearFailed, loadN, storeN, writeRegister, loadLinear, storeLinear, stringLinear, tlbRead, readTlb, writeTlb } from './operand'
 import { slowAccess, translate, ACCESS_READ, ACCESS_WRITE, xlFault, xlReadOnly, xlCode, pageRecord } from './mmu'
 
 /** Iterations of a repeat before interrupts are looked at again. */
 const SLICE: u64 = 4096
+/** Single stepping and breakpoints see every iteration. */
+export let singleIteration: bool = false
+export function setSingleIteration(on: bool): void { singleIteration = on }
+// @ts-ignore: decorator
+@inline function slice(): u64 { return singleIteration ? 1 : SLICE }
 /** Bytes a bulk move may take in one go. */
 const BULK_SLICE: u64 = 1 << 20
 
@@ -29,6 +34,7 @@ function advance(cpu: usize, register: u32, w: u32, delta: u64): void {
 
 /** The repeat is not over: come back to the same instruction after a look at interrupts. */
 function again(cpu: usize, u: usize): u32 {
+  store<u64>(cpu, load<u64>(cpu, RFLAGS) | FL_RF, RFLAGS) // seen only by an event between iterations (SDM volume 3, 17.3.1.1)
   store<u64>(cpu, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET), RIP)
   store<u32>(cpu, 1, RIP_SET)
   return 1
@@ -52,10 +58,10 @@ export function stringMove(cpu: usize, u: usize, size: u32): u32 {
   let count: u64 = repeated ? pointer(cpu, RCX, w) : 1
   let moved: u64 = 0
   for (let i: u64 = 0; count; i++) {
-    if (i == SLICE || moved >= BULK_SLICE) return again(cpu, u)
+    if (i == slice() || moved >= BULK_SLICE) return again(cpu, u)
     const source = stringLinear(cpu, segment, pointer(cpu, RSI, w), size, false)
     const target = stringLinear(cpu, ES, pointer(cpu, RDI, w), size, true)
-    if (repeated && count > 1 && load<u32>(cpu, MODE) == MODE_64 && w == 3 && <i64>delta > 0 && !slowAccess && load<i32>(cpu, EXCEPTION) < 0) {
+    if (repeated && count > 1 && load<u32>(cpu, MODE) == MODE_64 && w == 3 && <i64>delta > 0 && !slowAccess && !singleIteration && load<i32>(cpu, EXCEPTION) < 0) {
       const chunk = min(min(count, pageRest(source) >> size), pageRest(target) >> size)
       const canonical = <u64>((<i64>source << 16) >> 16) == source && <u64>((<i64>target << 16) >> 16) == target
       if (chunk > 1 && canonical) {
@@ -96,9 +102,9 @@ export function stringStore(cpu: usize, u: usize, size: u32): u32 {
   const uniform = size == 0 || value == (0x0101010101010101 * byte & (size == 3 ? 0xffffffffffffffff : (<u64>1 << (8 << size)) - 1))
   let stored: u64 = 0
   for (let i: u64 = 0; count; i++) {
-    if (i == SLICE || stored >= BULK_SLICE) return again(cpu, u)
+    if (i == slice() || stored >= BULK_SLICE) return again(cpu, u)
     const target = stringLinear(cpu, ES, pointer(cpu, RDI, w), size, true)
-    if (repeated && count > 1 && load<u32>(cpu, MODE) == MODE_64 && w == 3 && <i64>delta > 0 && !slowAccess && <u64>((<i64>target << 16) >> 16) == target) {
+    if (repeated && count > 1 && load<u32>(cpu, MODE) == MODE_64 && w == 3 && <i64>delta > 0 && !slowAccess && !singleIteration && <u64>((<i64>target << 16) >> 16) == target) {
       const chunk = min(count, pageRest(target) >> size)
       if (chunk > 1) {
         const to = bulk(cpu, target, true)
@@ -128,7 +134,7 @@ export function stringLoad(cpu: usize, u: usize, size: u32): u32 {
   const w = width(u), segment: u32 = load<u8>(u, UOP_SEG), delta = step(cpu, size)
   let count: u64 = repeated ? pointer(cpu, RCX, w) : 1
   for (let i: u64 = 0; count; i++) {
-    if (i == SLICE) return again(cpu, u)
+    if (i == slice()) return again(cpu, u)
     const value = loadLinear(cpu, u, stringLinear(cpu, segment, pointer(cpu, RSI, w), size, false), size)
     if (failed) return 1
     writeRegister(cpu, RAX, size, value)
@@ -148,7 +154,7 @@ export function stringScan(cpu: usize, u: usize, size: u32): u32 {
   const repeated = (aux & (AUX_REP | AUX_REPNE)) != 0
   let count: u64 = repeated ? pointer(cpu, RCX, w) : 1
   for (let i: u64 = 0; count; i++) {
-    if (i == SLICE) return again(cpu, u)
+    if (i == slice()) return again(cpu, u)
     const value = loadLinear(cpu, u, stringLinear(cpu, ES, pointer(cpu, RDI, w), size, false), size)
     if (failed) return 1
     alu(cpu, 7, size, loadN(cpu + RAX, size), value)
@@ -166,7 +172,7 @@ export function stringCompare(cpu: usize, u: usize, size: u32): u32 {
   const repeated = (aux & (AUX_REP | AUX_REPNE)) != 0
   let count: u64 = repeated ? pointer(cpu, RCX, w) : 1
   for (let i: u64 = 0; count; i++) {
-    if (i == SLICE) return again(cpu, u)
+    if (i == slice()) return again(cpu, u)
     const a = loadLinear(cpu, u, stringLinear(cpu, segment, pointer(cpu, RSI, w), size, false), size)
     if (failed) return 1
     const b = loadLinear(cpu, u, stringLinear(cpu, ES, pointer(cpu, RDI, w), size, false), size)

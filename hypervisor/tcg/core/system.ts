@@ -9,7 +9,7 @@ import {
   F_IN, F_OUT, F_INS, F_OUTS, F_ICEBP, F_HLT, F_CLI, F_STI,
 } from './decode-table.gen'
 import { AUX_DST_MEM, AUX_SRC_IMM, AUX_REP, AUX_REPNE } from './decode'
-import { raise, systemRead, systemWrite, probeWrite, flushTlb, flushPage, VEC_GP, VEC_UD, VEC_TS, VEC_NP, VEC_DB } from './mmu'
+import { raise, systemRead, systemWrite, probeWrite, flushTlb, flushPage, loadPdptes, checkPortBreakpoint, VEC_GP, VEC_UD, VEC_TS, VEC_NP, VEC_DB } from './mmu'
 import { getFlags, setFlagsArith, getRflags, flagO, FL_ARITH, FL_TF, FL_IF, FL_DF, FL_NT, FL_RF, FL_AC, FL_ID, FL_IOPL, FL_VM, FL_ZF, FL_VIF, FL_VIP } from './flags'
 import {
   segment, pending, isProtected, isVm86, isLong, updateMode, readDescriptor, descLow, descHigh, descBase, descLimit, descAddress, descDpl, descPresent, descIsCode, setDescriptor, setSegment, setNull,
@@ -19,7 +19,9 @@ import { loadFarPointer, nextRip } from './generic'
 import { softwareInterrupt, interruptReturn, setRflags, KIND_SOFTWARE, KIND_ICEBP } from './interrupt'
 import { farTransfer, farReturn, syscall, sysret, sysenter, sysexit } from './far'
 import { rdmsr, wrmsr } from './msr'
+import { taskSwitched, clearTaskSwitched } from './task'
 import { portRead, portWrite } from './port'
+import { singleIteration } from './string'
 import { cutBudget } from './time'
 import { getTpr, setTpr } from './lapic'
 export { cpuid, rdtsc } from './msr'
@@ -55,6 +57,7 @@ export function writeCr0(cpu: usize, value: u64): bool {
   const next = (value & 0xe005003f) | 0x10 // ET is fixed
   if (value >> 32 || ((next & 0x80000000) && !(next & 1)) || ((next & 0x20000000) && !(next & 0x40000000))) { raise(cpu, VEC_GP, 0); return false }
   const efer = load<u64>(cpu, EFER)
+  if ((next & ~old) & 0x80000000 && !(efer & 0x100) && !loadPdptes(cpu, next, load<u64>(cpu, CR3), load<u64>(cpu, CR4))) { raise(cpu, VEC_GP, 0); return false }
   if ((next & ~old) & 0x80000000 && efer & 0x100) {
     if (!(load<u32>(cpu, CR4) & 0x20) || (load<u32>(segment(cpu, CS), SEG_ATTR) & 0x200000)) { raise(cpu, VEC_GP, 0); return false }
     store<u64>(cpu, efer | 0x400, EFER)
@@ -72,6 +75,7 @@ const CR4_ALLOWED: u64 = 0x1107fc // TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCP
 export function writeCr4(cpu: usize, value: u64): bool {
   if (value & ~CR4_ALLOWED || (isLong(cpu) && !(value & 0x20))) { raise(cpu, VEC_GP, 0); return false }
   const old = load<u64>(cpu, CR4)
+  if ((old ^ value) & 0x1000b0 && !loadPdptes(cpu, load<u64>(cpu, CR0), load<u64>(cpu, CR3), value)) { raise(cpu, VEC_GP, 0); return false }
   store<u64>(cpu, value, CR4)
   if ((old ^ value) & 0x1000b0) flushTlb(cpu, false)
   updateMode(cpu)
@@ -80,6 +84,7 @@ export function writeCr4(cpu: usize, value: u64): bool {
 
 export function writeCr3(cpu: usize, value: u64): bool {
   if (isLong(cpu) ? value & 0xffffc00000000000 : value >> 32) { raise(cpu, VEC_GP, 0); return false }
+  if (!loadPdptes(cpu, load<u64>(cpu, CR0), value, load<u64>(cpu, CR4))) { raise(cpu, VEC_GP, 0); return false }
   store<u64>(cpu, value, CR3)
   flushTlb(cpu, (load<u32>(cpu, CR4) & 0x80) != 0)
   return true
@@ -107,6 +112,14 @@ function portAllowed(cpu: usize, port: u32, bytes: u32): bool {
 
 /** @returns 1 always: system instructions end their block. RIP is stored unless an exception is pending or execution just goes on. */
 export function execSystem(cpu: usize, u: usize): u32 {
+  clearTaskSwitched()
+  execute(cpu, u)
+  // A fault on the way into a new task belongs to that task: the caller takes RIP from RIP_BASE.
+  if (taskSwitched && pending(cpu)) store<u64>(cpu, load<u64>(cpu, RIP) - load<u16>(u, UOP_OFFSET), RIP_BASE)
+  return 1
+}
+
+function execute(cpu: usize, u: usize): u32 {
   const x = load<u32>(u, UOP_X)
   const family = x & 0xffff
   const aux: u32 = load<u8>(u, UOP_AUX)
@@ -221,6 +234,7 @@ export function execSystem(cpu: usize, u: usize): u32 {
       const width = min<u32>(size, 2)
       if (!portAllowed(cpu, port, 1 << width)) return 1
       count(STAT_PIO)
+      checkPortBreakpoint(cpu, port, 1 << width)
       writeRegister(cpu, GPR, width, portRead(port, 1 << width))
       return 1
     }
@@ -229,6 +243,7 @@ export function execSystem(cpu: usize, u: usize): u32 {
       const width = min<u32>(size, 2)
       if (!portAllowed(cpu, port, 1 << width)) return 1
       count(STAT_PIO)
+      checkPortBreakpoint(cpu, port, 1 << width)
       portWrite(port, 1 << width, <u32>loadN(cpu + GPR, width))
       cutBudget()
       return 1
@@ -390,7 +405,7 @@ function debugRegister(cpu: usize, u: usize, write: bool): u32 {
   let value = wide ? load<u64>(cpu + load<u16>(u, UOP_S)) : <u64>load<u32>(cpu + load<u16>(u, UOP_S))
   if (index >= 6 && value >> 32) return fault(cpu, VEC_GP, 0)
   if (index == 6) value = (value & 0xe00f) | 0xffff0ff0
-  else if (index == 7) value = (value & 0xffff2bff) | 0x400
+  else if (index == 7) value = (value & 0xffff23ff) | 0x400
   store<u64>(register, value)
   return 1
 }
@@ -403,12 +418,15 @@ function stringPort(cpu: usize, u: usize, input: bool, size: u32, aux: u32): u32
   if (!portAllowed(cpu, port, 1 << size)) return 1
   const delta: u64 = load<u32>(cpu, RFLAGS) & FL_DF ? 0 - (<u64>1 << size) : <u64>1 << size
   const register: u32 = input ? GPR + 56 : GPR + 48
-  for (let i = 0; i < 256; i++) {
+  const slice = singleIteration ? 1 : 256
+  for (let i = 0; i < slice; i++) {
     let left: u64 = repeated ? widthMask(load<u64>(cpu, GPR + 8), w) : 1
     if (!left) return 1
     const offset = widthMask(load<u64>(cpu + register), w)
     const va = stringLinear(cpu, input ? ES : <u32>load<u8>(u, UOP_SEG), offset, size, input)
+    if (pending(cpu)) return 1
     count(STAT_PIO)
+    checkPortBreakpoint(cpu, port, 1 << size)
     if (input) {
       // The destination must be writable before the device gives up its data.
       if (!probeWrite(cpu, false, va, 1 << size, load<u32>(cpu, CPL) == 3)) return 1
@@ -426,6 +444,7 @@ function stringPort(cpu: usize, u: usize, input: bool, size: u32, aux: u32): u32
     writeRegister(cpu, GPR + 8, w, left)
     if (!left) return 1
   }
+  store<u64>(cpu, load<u64>(cpu, RFLAGS) | FL_RF, RFLAGS) // seen only by an event between iterations
   return setRip(cpu, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET))
 }
 function widthMask(value: u64, w: u32): u64 { return w == 3 ? value : w == 2 ? value & 0xffffffff : value & 0xffff }

@@ -1,14 +1,21 @@
 /** Hardware task switching through TSS descriptors and task gates. Intel SDM volume 3, chapter 8. Not available in long mode. */
 import {
-  GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, LDTR, TR, CR0, CR3, CR4, CPL, GDTR_BASE, DR,
+  GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, LDTR, TR, CR0, CR3, CR4, CPL, GDTR_BASE, DR, LAST_DEBUG,
 } from './layout'
-import { raise, systemRead, systemWrite, probeWrite, flushTlb, VEC_TS, VEC_NP, VEC_GP, VEC_SS } from './mmu'
+import { raise, systemRead, systemWrite, probeWrite, flushTlb, loadPdptes, VEC_DB, VEC_TS, VEC_NP, VEC_GP, VEC_SS } from './mmu'
 import { getRflags, setFlagsArith, FL_NT, FL_VM, FL_ARITH } from './flags'
 import { segment, pending, readDescriptor, descLow, descHigh, descAddress, descBase, descLimit, descDpl, descPresent, descIsCode, setSegment, setNull, setRealSegment, setCs, updateMode, markAccessed } from './segment'
 
+/** The last system instruction got past the point of no return of a task switch. */
+export let taskSwitched: bool = false
+export function clearTaskSwitched(): void { taskSwitched = false }
+
 export const TASK_JUMP: u32 = 0, TASK_CALL: u32 = 1, TASK_IRET: u32 = 2
 
-/** @returns true with the new task's state loaded (RIP stored), false with an exception pending in the old one */
+/**
+ * @returns true with the new task's state loaded (RIP stored); false with an exception pending, in the old task, or in the new one when
+ * `taskSwitched` is set
+ */
 export function taskSwitch(cpu: usize, selector: u32, kind: u32, ext: u32): bool {
   const fault = kind == TASK_IRET ? VEC_TS : VEC_GP
   const error = (selector & 0xfffc) | ext
@@ -46,11 +53,16 @@ export function taskSwitch(cpu: usize, selector: u32, kind: u32, ext: u32): bool
   if (kind != TASK_IRET) systemWrite(cpu, newAddress + 4, 4, newHigh | 0x200)
   if (pending(cpu)) return false
   // From here on faults belong to the new task.
+  taskSwitched = true
   let from = newBase + (new32 ? 28 : 14)
   if (new32) {
     const cr3 = systemRead(cpu, from, 4)
     from += 4
-    if (load<u32>(cpu, CR0) & 0x80000000) { store<u64>(cpu, cr3, CR3); flushTlb(cpu, (load<u32>(cpu, CR4) & 0x80) != 0) }
+    if (load<u32>(cpu, CR0) & 0x80000000) {
+      store<u64>(cpu, cr3, CR3)
+      loadPdptes(cpu, load<u64>(cpu, CR0), cr3, load<u64>(cpu, CR4))
+      flushTlb(cpu, (load<u32>(cpu, CR4) & 0x80) != 0)
+    }
   }
   store<u64>(cpu, systemRead(cpu, from, size), RIP); from += size
   let newFlags = systemRead(cpu, from, size); from += size
@@ -71,12 +83,14 @@ export function taskSwitch(cpu: usize, selector: u32, kind: u32, ext: u32): bool
   store<u64>(cpu, (newFlags & 0x3f7700) | 2, RFLAGS)
   store<u64>(cpu, load<u64>(cpu, CR0) | 8, CR0) // TS
   store<u64>(cpu, load<u64>(cpu, DR + 56) & ~<u64>0x155, DR + 56) // local breakpoints end with the task
+  if (new32 && systemRead(cpu, newBase + 100, 2) & 1) store<u64>(cpu, load<u64>(cpu, LAST_DEBUG) | 0x8000, LAST_DEBUG) // T: #DB before the first instruction
   if (newFlags & FL_VM) {
     store<u32>(cpu, 3, CPL)
     for (let i: u32 = 0; i < 6; i++) setRealSegment(cpu, i, <u32>systemRead(cpu, selectors + i * 4, 2))
     updateMode(cpu)
-    return true
+    return !debugTrap(cpu)
   }
+  updateMode(cpu) // TS
   if (!loadTaskLdt(cpu, ldt)) return false
   const cs = <u32>systemRead(cpu, selectors + size, 2), ss = <u32>systemRead(cpu, selectors + 2 * size, 2)
   const rpl = cs & 3
@@ -92,12 +106,20 @@ export function taskSwitch(cpu: usize, selector: u32, kind: u32, ext: u32): bool
   if (!descPresent()) { raise(cpu, VEC_SS, ss & 0xfffc); return false }
   if (!markAccessed(cpu)) return false
   setSegment(cpu, SS, ss)
+  if (!new32) { setNull(cpu, FS, 0); setNull(cpu, GS, 0) }
   for (let i: u32 = 0; i < <u32>(new32 ? 6 : 4); i++) {
     if (i == CS || i == SS) continue
     const data = <u32>systemRead(cpu, selectors + i * size, 2)
     if (!loadTaskData(cpu, i, data, rpl)) return false
   }
   updateMode(cpu)
+  if (load<u64>(cpu, RIP) > <u64>load<u32>(segment(cpu, CS), SEG_LIMIT)) { raise(cpu, VEC_GP, 0); return false }
+  return !debugTrap(cpu)
+}
+
+function debugTrap(cpu: usize): bool {
+  if (!(load<u64>(cpu, LAST_DEBUG) & 0x8000)) return false
+  raise(cpu, VEC_DB, 0)
   return true
 }
 
