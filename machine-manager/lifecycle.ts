@@ -75,6 +75,7 @@ async function run(config: VmConfig, atEnd: (closer: () => Promise<unknown> | vo
   if (!config.startPaused) await machine.start()
   const end = await machine.ended
   if (end.kind === 'internal-error') throw new MesovirtError('INTERNAL_ERROR', `the machine stopped by an internal error: ${end.message.split('\n')[0] ?? ''}`)
+  if (end.kind === 'kernel-failed') throw new MesovirtError('KERNEL_DAMAGED', `-kernel ${config.boot.kernel}: ${end.message}`)
   log.info(`the machine ended: ${end.reason}`)
   return 0
 }

@@ -24,6 +24,8 @@ export type MachineEvent =
 /** How a machine ended. */
 export type MachineEnd =
   | { readonly kind: 'shutdown'; readonly guest: boolean; readonly reason: ShutdownReason }
+  /** The kernel shut the processor down before it had touched any device: it was no kernel, or none for this machine. */
+  | { readonly kind: 'kernel-failed'; readonly message: string }
   | { readonly kind: 'internal-error'; readonly message: string }
 
 export interface LightMachineOptions {
@@ -37,6 +39,8 @@ export interface LightMachineOptions {
   /** Default auto: tables, unless the command line says acpi=off. */
   readonly acpi?: 'auto' | 'on' | 'off' | undefined
   readonly clock?: MachineClock | undefined
+  /** Default: the software CPU. */
+  readonly accelerator?: ((options: HypervisorOptions) => Hypervisor) | undefined
   /** Backend of COM1. The machine does not close it. */
   readonly serial?: CharBackend | undefined
   /** What a guest's reset does; default `shutdown`, as callers of microvms expect. */
@@ -54,7 +58,6 @@ export interface LightMachineOptions {
 
 export class LightMachine {
   readonly topology: CpuTopology
-  readonly accelerator = 'tcg'
   readonly machineType = 'microvm'
   /** Resolves once, with the reason; the machine is quiet by then and its serial output with the backend. */
   readonly ended: Promise<MachineEnd>
@@ -69,6 +72,7 @@ export class LightMachine {
   #end!: (how: MachineEnd) => void
   #over = false
   #started = false
+  #kernelFailed = false
   /** A guest's request is on its way: more of them before it is served change nothing. */
   #requested = false
 
@@ -82,12 +86,12 @@ export class LightMachine {
     this.ended = new Promise((resolve) => { this.#end = resolve })
     const clock: MachineClock = options.clock ?? { kind: 'host' }
     const log = options.log ?? (() => undefined)
-    const hypervisorOptions: HypervisorOptions = {
+    const accelerator = options.accelerator ?? ((wanted) => new TcgHypervisor(wanted))
+    this.#hypervisor = accelerator({
       topology: options.topology, ram: splitRam(options.memory), clock,
       onEvent: (event) => this.#onHypervisorEvent(event),
       onDeviceFault: (error) => this.#fail(`a device failed: ${error instanceof Error ? error.stack ?? error.message : String(error)}`),
-    }
-    this.#hypervisor = new TcgHypervisor(hypervisorOptions)
+    })
     this.#clock = new HostClock()
     this.#clock.pause()
     const hypervisor = this.#hypervisor
@@ -98,6 +102,10 @@ export class LightMachine {
       onReset: () => this.#guestRequest('guest-reset'),
       onPowerOff: () => this.#guestRequest('guest-shutdown'),
     })
+  }
+
+  get accelerator(): Hypervisor['kind'] {
+    return this.#hypervisor.kind
   }
 
   status(): RunState {
@@ -289,7 +297,7 @@ export class LightMachine {
     if (this.#requested || this.#over) return
     this.#requested = true
     const cause = { guest: true, reason }
-    if (reason === 'guest-reset' && this.#options.onGuestReset === 'reset') {
+    if (reason === 'guest-reset' && this.#options.onGuestReset === 'reset' && !this.#kernelFailed) {
       this.#serial(() => this.#restart(cause)).catch(() => undefined)
       return
     }
@@ -299,7 +307,8 @@ export class LightMachine {
       this.#emit({ name: 'SHUTDOWN', data: cause })
       if (this.#options.onShutdown !== 'pause') {
         this.#over = true
-        await this.#finish({ kind: 'shutdown', ...cause })
+        const message = 'the kernel ended in a triple fault before it had touched any device: it is no kernel for this machine'
+        await this.#finish(this.#kernelFailed ? { kind: 'kernel-failed', message } : { kind: 'shutdown', ...cause })
       } else if (this.#state === 'running') {
         this.#state = 'shutdown'
         this.#emit({ name: 'STOP' })
@@ -317,6 +326,8 @@ export class LightMachine {
   #onHypervisorEvent(event: HypervisorEvent): void {
     if (event.kind === 'triple-fault') {
       this.#options.log?.(`vCPU ${event.cpu} shut down (triple fault)`)
+      const { calls, posts } = this.board.bus.counters
+      this.#kernelFailed = calls + posts === 0
       this.#guestRequest('guest-reset')
     } else {
       this.#fail(event.message)
