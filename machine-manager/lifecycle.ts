@@ -2,6 +2,7 @@
  * The life of one machine process: opens character devices and monitors, builds the machine, runs it, and ends with everything flushed, closed and
  * removed. What a monitor's greeting does not need is loaded after it listens: the time to the greeting is part of what this program promises.
  */
+import os from 'node:os'
 import { onProcessEnd } from '../host/cleanup.ts'
 import { MesovirtError } from '../host/errors.ts'
 import { closeLog, logger } from './log.ts'
@@ -38,12 +39,11 @@ export async function launch(config: VmConfig): Promise<number> {
 }
 
 async function run(config: VmConfig, atEnd: (closer: () => Promise<unknown> | void) => void): Promise<number> {
-  // Compiled meanwhile: the machine's code is needed a moment later anyway.
-  const machineModule = import('../machine/light.ts')
-  machineModule.catch(() => undefined)
-  const { LightMachine } = await machineModule
-  let quit: (reason: 'host-qmp-quit' | 'host-signal') => void = () => undefined
-  const stopSignals = onSignals(() => quit('host-signal'))
+  // Until there is a machine to end (a character device may wait for its client), a signal ends the process.
+  let quit: (reason: 'host-qmp-quit' | 'host-signal', signal?: NodeJS.Signals) => void = (_reason, signal) => {
+    process.exit(signal === undefined ? 0 : statusOf(signal))
+  }
+  const stopSignals = onSignals((signal) => quit('host-signal', signal))
   atEnd(stopSignals)
 
   const monitorLabels = new Set(config.monitors.map(({ chardev }) => chardev))
@@ -56,6 +56,7 @@ async function run(config: VmConfig, atEnd: (closer: () => Promise<unknown> | vo
     atEnd(() => backend.close())
   }
 
+  const { LightMachine } = await import('../machine/light.ts')
   const serial = config.serial === undefined ? undefined : backends.get(config.serial)
   const machine = new LightMachine(machineOptions(config, serial))
   atEnd(() => machine.close())
@@ -67,12 +68,11 @@ async function run(config: VmConfig, atEnd: (closer: () => Promise<unknown> | vo
     monitors.current = await openMonitors(config, vm, log)
     const { close } = monitors.current
     atEnd(close)
-    await monitors.current.connected
+    await Promise.race([monitors.current.connected, machine.ended])
   }
 
-  await Promise.race([machine.load(), machine.ended])
+  await machine.load({ run: !config.startPaused })
   notifyReady()
-  if (!config.startPaused) await machine.start()
   const end = await machine.ended
   if (end.kind === 'internal-error') throw new MesovirtError('INTERNAL_ERROR', `the machine stopped by an internal error: ${end.message.split('\n')[0] ?? ''}`)
   if (end.kind === 'kernel-failed') throw new MesovirtError('KERNEL_DAMAGED', `-kernel ${config.boot.kernel}: ${end.message}`)
@@ -144,13 +144,18 @@ function starting(machine: LightMachine): boolean {
   return !machine.started
 }
 
+/** Exit status of a process that a signal ended. */
+function statusOf(signal: NodeJS.Signals): number {
+  return 128 + os.constants.signals[signal]
+}
+
 /** SIGTERM, SIGINT and SIGHUP end the machine cleanly; a second one ends the process at once. */
-function onSignals(end: () => void): () => void {
+function onSignals(end: (signal: NodeJS.Signals) => void): () => void {
   let asked = false
   const handler = (signal: NodeJS.Signals) => {
-    if (asked) process.exit(128 + (signal === 'SIGINT' ? 2 : signal === 'SIGHUP' ? 1 : 15))
+    if (asked) process.exit(statusOf(signal))
     asked = true
-    end()
+    end(signal)
   }
   const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
   for (const signal of signals) process.on(signal, handler)

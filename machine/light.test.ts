@@ -193,6 +193,21 @@ test('quit ends the machine in any state, with one event, and cont no longer run
   expect(names()).toEqual(['SHUTDOWN'])
 })
 
+test('what is asked before the power-up is done waits for it and is not lost', async () => {
+  const paused = machine.stop()
+  await machine.load({ run: true })
+  await paused
+  expect(machine.status()).toBe('paused')
+  expect(hypervisor.calls).toEqual(['reset', 'enter', 'resume', 'pause'])
+})
+
+test('a machine that is told to quit before it is loaded ends without running', async () => {
+  machine.quit('host-signal')
+  await machine.ended
+  await machine.load({ run: true })
+  expect(hypervisor.calls).toEqual([])
+})
+
 test('the power button raises its interrupt and tells', async () => {
   await machine.load()
   await machine.start()

@@ -67,10 +67,12 @@ export class LightMachine {
   readonly #clock: HostClock
   readonly #listeners = new Set<(event: MachineEvent) => void>()
   #state: RunState = 'prelaunch'
-  /** Changes of state come one after the other. */
-  #queue: Promise<unknown> = Promise.resolve()
+  /** Changes of state come one after the other, and all after the power-up. */
+  #queue: Promise<unknown>
+  #openQueue!: () => void
   #end!: (how: MachineEnd) => void
   #over = false
+  #loading = false
   #started = false
   #kernelFailed = false
   /** A guest's request is on its way: more of them before it is served change nothing. */
@@ -84,6 +86,7 @@ export class LightMachine {
     this.#options = options
     this.topology = options.topology
     this.ended = new Promise((resolve) => { this.#end = resolve })
+    this.#queue = new Promise<void>((resolve) => { this.#openQueue = resolve })
     const clock: MachineClock = options.clock ?? { kind: 'host' }
     const log = options.log ?? (() => undefined)
     const accelerator = options.accelerator ?? ((wanted) => new TcgHypervisor(wanted))
@@ -123,12 +126,20 @@ export class LightMachine {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Power-up: resets everything and loads the kernel. The machine is then in `prelaunch`. @throws MesovirtError of boot-loader and accelerator */
-  load(): Promise<void> {
-    return this.#serial(async () => {
+  /**
+   * Power-up: resets everything, loads the kernel, and runs it or leaves the machine in `prelaunch`. Called once; whatever else the machine is
+   * asked for waits until this is done.
+   * @throws MesovirtError of boot-loader and accelerator
+   */
+  async load(options: { readonly run: boolean } = { run: false }): Promise<void> {
+    this.#loading = true
+    try {
       await this.#hypervisor.ready()
-      await this.#powerUp()
-    })
+      if (!this.#over) await this.#powerUp()
+      if (options.run && !this.#over) await this.#run()
+    } finally {
+      this.#openQueue()
+    }
   }
 
   /** Lets the vCPUs run; no effect on a running machine. @throws MesovirtError RESET_REQUIRED after a shutdown */
@@ -145,7 +156,7 @@ export class LightMachine {
 
   /** Starts for the first time: like `cont`, without an event. */
   start(): Promise<void> {
-    return this.#serial(() => this.#over ? Promise.resolve() : this.#run())
+    return this.#serial(() => this.#over || this.#state !== 'prelaunch' ? Promise.resolve() : this.#run())
   }
 
   /** Pauses; no effect unless running. */
@@ -169,6 +180,7 @@ export class LightMachine {
     if (this.#over) return
     this.#over = true
     this.#emit({ name: 'SHUTDOWN', data: { guest: false, reason } })
+    if (!this.#loading) this.#openQueue()
     void this.#serial(() => this.#finish({ kind: 'shutdown', guest: false, reason }))
   }
 

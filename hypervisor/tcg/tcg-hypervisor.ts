@@ -2,7 +2,6 @@
  * The software CPU as an accelerator: the shared memory, the worker that runs core.wasm on it, and main's side of interrupt lines, pause and reset.
  * Interpreter only; one worker runs every vCPU.
  */
-import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
@@ -322,8 +321,7 @@ export class TcgHypervisor implements Hypervisor {
   }
 }
 
-/** core.wasm and the worker lie beside the bundle this code is in; in the source tree they are in dist/. */
+/** core.wasm and the worker lie beside the bundle that this code is in; run from the source tree (tests), they are in its dist/. */
 function distFile(name: string): URL {
-  const beside = new URL(name, import.meta.url)
-  return existsSync(beside) ? beside : new URL(`../../dist/${name}`, import.meta.url)
+  return new URL(import.meta.url.endsWith('.ts') ? `../../dist/${name}` : name, import.meta.url)
 }
