@@ -1,6 +1,6 @@
 /** Arithmetic on operands of a run-time size: results and lazy flags as the Intel SDM volume 2 gives them. */
 import { CC_ADD, CC_ADC, CC_SUB, CC_SBB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL, CC_SRC2, GPR } from './layout'
-import { setcc, sext, flagC, getFlags, setFlagsArith, FL_CF, FL_OF, FL_ZF } from './flags'
+import { setcc, sext, flagC, getFlags, setFlagsArith, FL_CF, FL_OF } from './flags'
 
 /** @param kind 0 ADD 1 OR 2 ADC 3 SBB 4 AND 5 SUB 6 XOR 7 CMP. @returns the result (upper bits arbitrary) */
 export function alu(cpu: usize, kind: u32, size: u32, x: u64, y: u64): u64 {

@@ -3,13 +3,12 @@
  * Anything without a row is #UD; more than 15 bytes is #GP.
  */
 import {
-  GPR, ZERO, RIP_BASE, XMM, FPR, SEG, SEG_SIZE, SEG_BASE, ES, CS, SS, DS, FS, GS, MODE_16, MODE_32, MODE_64, TMP,
-  UOP_OP, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX, UOP_SCALE, UOP_SEG, UOP_OFFSET, UOP_X, UOP_SIZE, LEN_STACK,
-  AS_BASE, AS_LEGACY, AS_32, AS_16,
+  GPR, ZERO, RIP_BASE, XMM, FPR, SEG, SEG_SIZE, SEG_BASE, ES, CS, SS, DS, FS, GS, MODE_32, MODE_64, UOP_OP, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM,
+  UOP_DISP, UOP_BASE, UOP_INDEX, UOP_SCALE, UOP_SEG, UOP_OFFSET, UOP_X, LEN_STACK, AS_BASE, AS_LEGACY, AS_32, AS_16,
 } from './layout'
 import {
-  OPCODE_INDEX, ROWS, ROW_BYTES, K_E, K_G, K_M, K_R, K_Z, K_A, K_O, K_S, K_C, K_D, K_I, K_J, K_1, K_CL, K_DX, K_STR, K_FAR, K_V, K_W, K_U, K_P, K_Q, K_N,
-  K_LD, K_ST, K_STI, K_AX, K_MASKMOV, K_IU, S_B, S_W, S_D, S_Q, S_V, S_Y, S_Z, S_64, S_P, F_NOP, F_XCHG, F_XLAT, F_LEA,
+  OPCODE_INDEX, ROWS, ROW_BYTES, K_E, K_G, K_M, K_R, K_Z, K_A, K_O, K_S, K_C, K_D, K_I, K_J, K_1, K_CL, K_DX, K_STR, K_FAR, K_V, K_W, K_U, K_P, K_Q,
+  K_N, K_LD, K_ST, K_MASKMOV, K_IU, S_B, S_W, S_D, S_Q, S_Y, S_Z, S_64, F_NOP, F_XCHG, F_XLAT, F_LEA,
 } from './decode-table.gen'
 import { OP_GENERIC, OP_SYSTEM, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87, OP_UD, OP_GP } from './ops'
 import { specialise } from './specialise'

@@ -4,12 +4,12 @@
  * Loads and stores look into the TLB inline; a miss calls the slow path of mmu.ts.
  */
 import {
-  GPR, RIP, RIP_BASE, RIP_SET, CC_OP, CC_DST, CC_SRC, CC_SRC2, CC_ADD, CC_ADC, CC_SUB, CC_SBB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL, CPL, EXCEPTION, MODE, MODE_64,
-  UOP_OP, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX, UOP_SCALE, UOP_SEG, UOP_OFFSET, UOP_X, UOP_SIZE, BLOCK_BYTES, BLOCK_PAGE2,
-  JUMP_CACHE, JUMP_ENTRIES, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE, SCRATCH, G_NEVER_TLB,
+  GPR, RIP, RIP_BASE, RIP_SET, CC_OP, CC_DST, CC_SRC, CC_SRC2, CC_ADD, CC_ADC, CC_SUB, CC_SBB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL, CPL,
+  EXCEPTION, MODE, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX, UOP_SCALE, UOP_SEG, UOP_OFFSET, UOP_X, BLOCK_BYTES,
+  BLOCK_PAGE2, JUMP_CACHE, JUMP_ENTRIES, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE, SCRATCH, G_NEVER_TLB,
 } from './layout'
 import * as OP from './ops'
-import { setcc, sext, condition, flagC, flagZ, flagS, flagO, getFlags, setFlagsArith } from './flags'
+import { setcc, condition, flagC, flagZ, flagS, flagO, getFlags, setFlagsArith } from './flags'
 import { multiply, multiplySigned, highHalf } from './alu'
 import { slowRead, slowWrite, slowModify, commitWrite, eaSlow, slowAccess, raise, VEC_GP, VEC_UD } from './mmu'
 import { execGeneric, badCall } from './generic'

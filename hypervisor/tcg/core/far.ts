@@ -1,13 +1,14 @@
 /** Far jumps, calls and returns, call gates, SYSCALL and SYSENTER. Intel SDM volume 3, 5.8. */
 import {
-  GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, CS, SS, TR, CPL, MODE, MODE_64, EFER, CR0, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_FMASK, MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
+  GPR, RIP, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, CS, SS, TR, CPL, MODE, MODE_64, EFER, CR0, MSR_STAR, MSR_LSTAR, MSR_FMASK, MSR_SYSENTER_CS,
+  MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
 } from './layout'
 import { raise, systemRead, VEC_GP, VEC_NP, VEC_SS, VEC_UD, VEC_TS } from './mmu'
-import { getRflags, setFlagsArith, FL_RF, FL_VM, FL_IF, FL_ARITH } from './flags'
+import { getRflags, FL_RF, FL_VM, FL_IF } from './flags'
 import {
   segment, pending, isProtected, isLong, readDescriptor, descLow, descHigh, setDescriptor, descDpl, descPresent, descIsCode, setSegment, setCs, setNull, setRealSegment, markAccessed, dropInnerSegments, updateMode,
 } from './segment'
-import { failed, clearFailed, push, peek, dropStack, stackMask, setStackPointer, storeLinear, stackLinear } from './operand'
+import { failed, clearFailed, push, peek, dropStack, stackMask, setStackPointer } from './operand'
 import { innerStack, innerSelector, innerPointer, setRflags } from './interrupt'
 import { taskSwitch, TASK_CALL, TASK_JUMP } from './task'
 

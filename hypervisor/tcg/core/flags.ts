@@ -27,20 +27,20 @@ export function flagC(cpu: usize): u32 {
   const dst = load<i64>(cpu, CC_DST)
   const src = load<i64>(cpu, CC_SRC)
   switch (op >> 2) {
-    case 0: return <u32>src & FL_CF
-    case 1: return u32(<u64>dst < <u64>src)
-    case 2: return load<u64>(cpu, CC_SRC2) ? u32(<u64>dst <= <u64>src) : u32(<u64>dst < <u64>src)
-    case 3: return u32(<u64>sext(dst + src, op & 3) < <u64>src)
-    case 4: {
+    case CC_EFLAGS >> 2: return <u32>src & FL_CF
+    case CC_ADD >> 2: return u32(<u64>dst < <u64>src)
+    case CC_ADC >> 2: return load<u64>(cpu, CC_SRC2) ? u32(<u64>dst <= <u64>src) : u32(<u64>dst < <u64>src)
+    case CC_SUB >> 2: return u32(<u64>sext(dst + src, op & 3) < <u64>src)
+    case CC_SBB >> 2: {
       const carry = load<i64>(cpu, CC_SRC2)
       const a = sext(dst + src + carry, op & 3)
       return carry ? u32(<u64>a <= <u64>src) : u32(<u64>a < <u64>src)
     }
-    case 5: return 0
-    case 6: case 7: return <u32>src & 1
-    case 8: return u32(src < 0)
-    case 9: return <u32>src & 1
-    case 10: return u32(src != 0)
+    case CC_LOGIC >> 2: return 0
+    case CC_INC >> 2: case CC_DEC >> 2: return <u32>src & 1
+    case CC_SHL >> 2: return u32(src < 0)
+    case CC_SAR >> 2: return <u32>src & 1
+    case CC_MUL >> 2: return u32(src != 0)
     default: return 0
   }
 }
@@ -50,18 +50,18 @@ export function flagO(cpu: usize): u32 {
   const dst = load<i64>(cpu, CC_DST)
   const src = load<i64>(cpu, CC_SRC)
   switch (op >> 2) {
-    case 0: return (<u32>src >> 11) & 1
-    case 1: { const a = sext(dst - src, op & 3); return u32(((a ^ dst) & (src ^ dst)) < 0) }
-    case 2: { const a = sext(dst - src - load<i64>(cpu, CC_SRC2), op & 3); return u32(((a ^ dst) & (src ^ dst)) < 0) }
-    case 3: { const a = sext(dst + src, op & 3); return u32(((a ^ src) & (a ^ dst)) < 0) }
-    case 4: { const a = sext(dst + src + load<i64>(cpu, CC_SRC2), op & 3); return u32(((a ^ src) & (a ^ dst)) < 0) }
-    case 5: return 0
-    case 6: return u32(dst == <i64>(-1) << <i64>((8 << (op & 3)) - 1)) // INC wrapped to the most negative value
-    case 7: return u32(dst == sext(~(<i64>(-1) << <i64>((8 << (op & 3)) - 1)), op & 3))
-    case 8: return u32((src ^ dst) < 0)
+    case CC_EFLAGS >> 2: return (<u32>src >> 11) & 1
+    case CC_ADD >> 2: { const a = sext(dst - src, op & 3); return u32(((a ^ dst) & (src ^ dst)) < 0) }
+    case CC_ADC >> 2: { const a = sext(dst - src - load<i64>(cpu, CC_SRC2), op & 3); return u32(((a ^ dst) & (src ^ dst)) < 0) }
+    case CC_SUB >> 2: { const a = sext(dst + src, op & 3); return u32(((a ^ src) & (a ^ dst)) < 0) }
+    case CC_SBB >> 2: { const a = sext(dst + src + load<i64>(cpu, CC_SRC2), op & 3); return u32(((a ^ src) & (a ^ dst)) < 0) }
+    case CC_LOGIC >> 2: return 0
+    case CC_INC >> 2: return u32(dst == <i64>(-1) << <i64>((8 << (op & 3)) - 1)) // INC wrapped to the most negative value
+    case CC_DEC >> 2: return u32(dst == sext(~(<i64>(-1) << <i64>((8 << (op & 3)) - 1)), op & 3))
+    case CC_SHL >> 2: return u32((src ^ dst) < 0)
     // SHR: OF = sign of the original operand, which for a one-bit shift is bit 7/15/31/63 of src; SAR leaves sign(src) == sign(dst): OF = 0
-    case 9: return u32((src ^ dst) < 0)
-    case 10: return u32(src != 0)
+    case CC_SAR >> 2: return u32((src ^ dst) < 0)
+    case CC_MUL >> 2: return u32(src != 0)
     default: return 0
   }
 }
@@ -71,13 +71,13 @@ export function flagA(cpu: usize): u32 {
   const dst = load<i64>(cpu, CC_DST)
   const src = load<i64>(cpu, CC_SRC)
   switch (op >> 2) {
-    case 0: return <u32>src & FL_AF
-    case 1: return <u32>((dst - src) ^ src ^ dst) & FL_AF
-    case 2: return <u32>((dst - src - load<i64>(cpu, CC_SRC2)) ^ src ^ dst) & FL_AF
-    case 3: return <u32>((dst + src) ^ src ^ dst) & FL_AF
-    case 4: return <u32>((dst + src + load<i64>(cpu, CC_SRC2)) ^ src ^ dst) & FL_AF
-    case 6: return <u32>((dst - 1) ^ 1 ^ dst) & FL_AF
-    case 7: return <u32>((dst + 1) ^ 1 ^ dst) & FL_AF
+    case CC_EFLAGS >> 2: return <u32>src & FL_AF
+    case CC_ADD >> 2: return <u32>((dst - src) ^ src ^ dst) & FL_AF
+    case CC_ADC >> 2: return <u32>((dst - src - load<i64>(cpu, CC_SRC2)) ^ src ^ dst) & FL_AF
+    case CC_SUB >> 2: return <u32>((dst + src) ^ src ^ dst) & FL_AF
+    case CC_SBB >> 2: return <u32>((dst + src + load<i64>(cpu, CC_SRC2)) ^ src ^ dst) & FL_AF
+    case CC_INC >> 2: return <u32>((dst - 1) ^ 1 ^ dst) & FL_AF
+    case CC_DEC >> 2: return <u32>((dst + 1) ^ 1 ^ dst) & FL_AF
     default: return 0
   }
 }

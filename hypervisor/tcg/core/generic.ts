@@ -3,8 +3,8 @@
  * exec.ts holds fast versions of the frequent ones. Semantics: Intel SDM volume 2.
  */
 import {
-  GPR, CC_SUB, CC_LOGIC, CC_EFLAGS, CC_SRC, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, MODE, MODE_64, RFLAGS, RIP, RIP_BASE, RIP_SET, CPL, CR0, CR4, EFER,
-  UOP_OP, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_OFFSET, UOP_X, UOP_SEG, INHIBIT, FS, GS, EXCEPTION,
+  GPR, CC_LOGIC, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, ES, CS, SS, DS, MODE, MODE_64, RFLAGS, RIP, RIP_BASE, RIP_SET, CPL, CR0, CR4,
+  UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_OFFSET, UOP_X, UOP_SEG, INHIBIT, FS, GS, EXCEPTION,
 } from './layout'
 import {
   F_ADD, F_OR, F_ADC, F_SBB, F_AND, F_SUB, F_XOR, F_CMP, F_TEST, F_MOV, F_MOVZX8, F_MOVZX16, F_MOVSX8, F_MOVSX16, F_MOVSXD, F_LEA, F_INC, F_DEC, F_NEG, F_NOT,
@@ -14,14 +14,16 @@ import {
   F_LOOP, F_LOOPE, F_LOOPNE, F_JCXZ, F_PUSHA, F_POPA, F_PUSHF, F_POPF, F_BOUND, F_ARPL, F_RDRAND, F_CPUID, F_RDTSC, F_RDTSCP, F_RDFSBASE, F_RDGSBASE, F_WRFSBASE, F_WRGSBASE,
   F_PUSH_SEG, F_POP_SEG, F_MOV_FROM_SEG, F_MOV_TO_SEG, F_LSEG0, F_LSEG3, F_UD2, F_CLFLUSH,
 } from './decode-table.gen'
-import { AUX_DST_MEM, AUX_SRC_MEM, AUX_SRC_IMM, AUX_LOCK } from './decode'
-import { sext, setcc, condition, flagC, flagZ, getFlags, setFlagsArith, getRflags, FL_CF, FL_PF, FL_AF, FL_ZF, FL_SF, FL_OF, FL_DF, FL_IF, FL_IOPL, FL_VM, FL_RF, FL_ARITH, FL_VIF, FL_VIP } from './flags'
+import { AUX_DST_MEM, AUX_SRC_IMM } from './decode'
+import {
+  sext, setcc, condition, flagC, flagZ, getFlags, setFlagsArith, getRflags, FL_CF, FL_AF, FL_ZF, FL_OF, FL_DF, FL_IOPL, FL_VM, FL_RF,
+} from './flags'
 import { alu, inc, dec, shift, doubleShift, mul, imul1, imul, div, idiv, crc32c } from './alu'
 import {
-  failed, clearFailed, loadN, storeN, writeRegister, loadLinear, storeLinear, address, addressOffset, source, openDestination, closeDestination,
-  push, peek, dropStack, stackMask, setStackPointer, stackLinear, stringLinear,
+  failed, clearFailed, loadN, writeRegister, loadLinear, storeLinear, address, addressOffset, source, openDestination, closeDestination, push, peek,
+  dropStack, stackMask, setStackPointer, stackLinear, stringLinear,
 } from './operand'
-import { raise, VEC_GP, VEC_UD, translate, ACCESS_READ, probeWrite } from './mmu'
+import { raise, VEC_GP, VEC_UD, probeWrite } from './mmu'
 import { hostRandom } from './imports'
 import { misaligned, isStack } from './simd'
 import { cpuid, rdtsc, loadSegment, moveToRflags } from './system'

@@ -1,7 +1,7 @@
 /** Operand access shared by the generic handlers: registers, memory, stack, effective addresses. */
 import {
-  GPR, ZERO, SEG, SEG_SIZE, SEG_BASE, SEG_ATTR, SS, CS, ES, FS, GS, MODE, MODE_64, CPL, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE,
-  UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX, UOP_SCALE, UOP_SEG, AS_LEGACY, AS_BASE, AS_32, AS_SEG, AS_16, SCRATCH,
+  GPR, SEG, SEG_SIZE, SEG_BASE, SEG_ATTR, SS, FS, GS, MODE, MODE_64, CPL, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE, UOP_AUX,
+  UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX, UOP_SCALE, UOP_SEG, AS_LEGACY, AS_BASE, AS_32, AS_SEG, AS_16, SCRATCH,
 } from './layout'
 import { AUX_SRC_MEM, AUX_SRC_IMM, UOP_MOFFS } from './decode'
 import { eaSlow, segmentAddress, slowRead, slowWrite, slowModify, commitWrite, slowAccess } from './mmu'

@@ -1,7 +1,7 @@
 /** Segment registers, descriptors and the mode they select. Intel SDM volume 3, chapters 3 and 5. */
 import {
-  SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, LDTR, TR, GDTR_BASE, GDTR_LIMIT, CR0, CR4, EFER, RFLAGS, CPL, MODE, MODE_16, MODE_32, MODE_64, EXCEPTION,
-  FPU_BLOCK,
+  SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, LDTR, GDTR_BASE, GDTR_LIMIT, CR0, CR4, EFER, RFLAGS, CPL, MODE,
+  MODE_16, MODE_32, MODE_64, EXCEPTION, FPU_BLOCK,
 } from './layout'
 import { raise, systemRead, systemWrite, VEC_GP, VEC_NP, VEC_SS } from './mmu'
 import { FL_VM } from './flags'
