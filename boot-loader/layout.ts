@@ -21,6 +21,8 @@ export const VGA_HOLE_ADDRESS = 0xa_0000
 export const TABLES_ADDRESS = 0xd_0000
 /** The MP table of a machine with too many processors for the EBDA. */
 export const LARGE_MP_TABLE_ADDRESS = 0xf_0000
+/** Where a processor that is sent back to real mode expects firmware (F000:FFF0). */
+export const RESET_VECTOR_ADDRESS = 0xf_fff0
 export const HIGH_MEMORY_ADDRESS = 0x10_0000
 export const FLAT_KERNEL_ADDRESS = 0x100_0000
 /** One past the highest byte an initrd may use when the kernel does not say. */

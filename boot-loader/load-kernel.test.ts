@@ -256,6 +256,13 @@ describe('the command line', () => {
   })
 })
 
+describe('a kernel that jumps to the reset vector', () => {
+  it('finds code there that pulls the reset line of port 0x64 and halts', () => {
+    const { memory } = load(bzImage())
+    expect(memory.read(0xf_fff0, 7)).toEqual(Uint8Array.of(0xb0, 0xfe, 0xe6, 0x64, 0xf4, 0xeb, 0xfd))
+  })
+})
+
 describe('a second load into the same memory', () => {
   it('gives the same bytes as the first, as a reset needs', () => {
     const { memory, state } = load(elf({ pvhEntry: 16 * MIB }), { initrd: new Uint8Array(100).fill(3) })

@@ -8,12 +8,20 @@ import { isElf, parseElf } from './elf.ts'
 import { ImageFile } from './image-file.ts'
 import { parseFlat } from './kernel-image.ts'
 import type { KernelImage } from './kernel-image.ts'
-import { COMMAND_LINE_ADDRESS, EBDA_ADDRESS, HIGH_MEMORY_ADDRESS, IDENTITY_MAPPED, PAGE_SIZE, PVH_START_INFO_ADDRESS, VGA_HOLE_ADDRESS, ZERO_PAGE_ADDRESS } from './layout.ts'
+import {
+  COMMAND_LINE_ADDRESS, EBDA_ADDRESS, HIGH_MEMORY_ADDRESS, IDENTITY_MAPPED, PAGE_SIZE, PVH_START_INFO_ADDRESS, RESET_VECTOR_ADDRESS, VGA_HOLE_ADDRESS, ZERO_PAGE_ADDRESS,
+} from './layout.ts'
 import { memoryMap } from './memory-map.ts'
 import { buildMpTable } from './mp-table.ts'
 import { buildPvhStartInfo } from './pvh.ts'
 import { buildZeroPage } from './zero-page.ts'
 import type { Placed } from './zero-page.ts'
+
+/**
+ * The whole firmware: write 0xFE to port 0x64 (the keyboard controller's reset line), then halt. Linux on hardware-reduced ACPI restarts by jumping to
+ * the reset vector once EFI, which is not there, has declined.
+ */
+const RESET_CODE = Uint8Array.of(0xb0, 0xfe, 0xe6, 0x64, 0xf4, 0xeb, 0xfd) // mov al, 0xfe; out 0x64, al; hlt; jmp to the hlt
 
 export interface LoadKernelOptions {
   /** Must cover [0, ramLow) with one block. */
@@ -50,6 +58,7 @@ export function loadKernel(options: LoadKernelOptions): BootState {
   memory.fill(EBDA_ADDRESS, VGA_HOLE_ADDRESS - EBDA_ADDRESS, 0)
   memory.write(mpTable.pointerAddress, mpTable.pointer)
   memory.write(mpTable.tableAddress, mpTable.table)
+  memory.write(RESET_VECTOR_ADDRESS, RESET_CODE)
 
   const map = memoryMap(ramLow, ramHigh)
   const rsdp = options.acpiRsdp ?? 0
