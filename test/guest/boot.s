@@ -101,7 +101,10 @@ main:
   SUITE suite_segments
   SUITE suite_system
   SUITE suite_smc
+  SUITE suite_strings
+  SUITE suite_identity
   SUITE suite_protected
+  SUITE suite_tasks
   SUITE suite_realmode
   SUITE suite_pic_pit
   SUITE suite_ioapic
@@ -409,6 +412,9 @@ flush_records:                  # what 32-bit and real-mode code left
 
 # ---- console ----------------------------------------------------------------------------------------------------------------------
 console_init:
+  mov $0xff, %al                # firmware may have left its timer running
+  out %al, $0x21
+  out %al, $0xa1
   mov $0x3f9, %edx
   xor %eax, %eax
   out %al, %dx

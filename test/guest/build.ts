@@ -10,7 +10,7 @@ import path from 'node:path'
 
 const SOURCES = path.join('test', 'guest')
 const OUTPUT = path.join('.cache', 'guest-tests')
-const NAMES = ['boot', 'exceptions', 'debug', 'paging', 'paging_table', 'privilege', 'segments', 'system', 'smc', 'protected', 'realmode', 'chips', 'apic', 'smp']
+const NAMES = ['boot', 'exceptions', 'debug', 'paging', 'paging_table', 'privilege', 'segments', 'system', 'smc', 'strings', 'identity', 'protected', 'tasks', 'realmode', 'chips', 'apic', 'smp']
 
 function run(command: string, args: readonly string[]): void {
   const result = spawnSync(command, args, { encoding: 'utf8' })
@@ -23,7 +23,7 @@ export function buildGuest(): string {
   const elf = path.join(OUTPUT, 'guest.elf')
   const stamp = path.join(OUTPUT, 'sources.sha256')
   const hash = createHash('sha256')
-  for (const name of ['macros.inc', 'link.ld', ...NAMES.map((source) => `${source}.s`)]) hash.update(name).update(fs.readFileSync(path.join(SOURCES, name)))
+  for (const name of ['macros.inc', 'protected.inc', 'link.ld', ...NAMES.map((source) => `${source}.s`)]) hash.update(name).update(fs.readFileSync(path.join(SOURCES, name)))
   const digest = hash.digest('hex')
   if (fs.existsSync(elf) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === digest) return elf
   fs.mkdirSync(OUTPUT, { recursive: true })

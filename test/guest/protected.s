@@ -1,42 +1,11 @@
 # Legacy protected mode: paging off, 32-bit paging with 4 KiB and 4 MiB pages, PAE; permission tables, faults, ring 3 through a 32-bit TSS,
 # task return, virtual-8086. Results go through records because the 64-bit console code cannot run here.
 .include "macros.inc"
-.set SEL_CODE, 0x08
-.set SEL_DATA, 0x10
-.set SEL_UCODE, 0x1b
-.set SEL_UDATA, 0x23
-.set SEL_TSS, 0x28
-.set SEL_TSS2, 0x30
-.set SEL_CODE16, 0x38
-.set SEL_DATA16, 0x40
-.set SEL_K64, 0x48
+.include "protected.inc"
 .set WINDOW, 0x00800000         # linear 8 MiB: the page under test
-.macro TRY32 recover
-  movl $-1, t_vector
-  movl $\recover, t_recover
-  mov %esp, t_esp
-.endm
-.macro GOT32 name, vector, error
-  mov t_vector, %eax
-  RECORD32 "\name", \vector
-  mov t_error, %eax
-  RECORD32 "\name\().error", \error
-.endm
-.macro FAULT32 name, vector, error, code:vararg
-  TRY32 .Lafter\@
-.Lcode\@: \code
-.Lafter\@:
-  mov t_vector, %eax
-  RECORD32 "\name", \vector
-  mov t_error, %eax
-  RECORD32 "\name\().error", \error
-  mov t_eip, %eax
-  sub $.Lcode\@, %eax
-  RECORD32 "\name\().eip", 0
-.endm
-
 .text
-.global suite_protected, leave_long_mode
+.global suite_protected, leave_long_mode, gdt32, idt32, tss32, user32_top
+.global t_vector, t_error, t_eip, t_cs, t_eflags, t_user_esp, t_user_ss, t_cr2, t_eax, t_frame, t_esp, t_recover
 suite_protected:
   push %rbx
   mov $gdt32, %edi              # base addresses of the TSSes
@@ -555,6 +524,12 @@ gdt32:
   .quad 0x00009b000000ffff      # 38
   .quad 0x000093000000ffff      # 40
   .quad 0x00af9b000000ffff      # 48
+  .quad 0x0000890000000067      # 50 from here: tasks.s
+  .quad 0x0000e50000500000      # 58 task gate to 50
+  .quad 0x000081000000002b      # 60 16-bit TSS
+  .quad 0x0000090000000067      # 68 not present
+  .quad 0x0000890000000066      # 70 one byte short
+  .quad 0x00409b000000ffff      # 78
 gdt32_end:
 .balign 8
   .word 0, 0, 0

@@ -99,6 +99,17 @@ function readMsr(cpu: usize, msr: u32): bool {
 /** RDCL_NO IBRS_ALL SKIP_L1DFL SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO PSDP_NO BHI_NO PBRSB_NO GDS_NO RFDS_NO ITS_NO: no speculation here to mitigate. */
 const ARCH_CAPABILITIES: u64 = 1 | 2 | 8 | 16 | 32 | 64 | 256 | (1 << 13) | (1 << 14) | (1 << 15) | (1 << 20) | (1 << 24) | (1 << 26) | (1 << 27) | ((<u64>1) << 62)
 
+const PHYSICAL_BITS: u64 = 46 // as CPUID says (../cpuid.ts)
+
+/** MTRRs know UC, WC, WT, WP and WB; UC- is a type of the PAT only. */
+function validMtrrTypes(value: u64, bits: u64): bool {
+  for (let i: u64 = 0; i < bits; i += 8) {
+    const type = (value >> i) & 0xff
+    if (type == 2 || type == 3 || type > 6) return false
+  }
+  return true
+}
+
 function validMemoryTypes(value: u64): bool {
   for (let i: u64 = 0; i < 64; i += 8) {
     const type = (value >> i) & 0xff
@@ -117,7 +128,10 @@ function writeMsr(cpu: usize, msr: u32, value: u64): bool {
       case 0xc0000103: case 0xc0000084: if (value >> 32) return false; break
       case 0x277: if (!validMemoryTypes(value)) return false; break
       case 0x48: if (value & ~0x407) return false; break // IBRS STIBP SSBD BHI_DIS_S: kept, nothing to do
+      case 0x2ff: if (value & ~0xcff || !validMtrrTypes(value & 0xff, 8)) return false; break
       default:
+        if (msr >= 0x250 && msr <= 0x26f && !validMtrrTypes(value, 64)) return false
+        if (msr >= 0x200 && msr <= 0x20f && (value >> PHYSICAL_BITS || (msr & 1 ? value & 0x7ff : value & 0xf00 || !validMtrrTypes(value & 0xff, 8)))) return false
     }
     store<u64>(cpu + place, value)
     return true

@@ -141,12 +141,17 @@ function runOne(cpu: usize, breakpoints: bool): void {
   store<u32>(cpu, 0, INHIBIT)
   store<u64>(cpu, load<u64>(cpu, RFLAGS) & ~<u64>FL_RF, RFLAGS) // the instruction itself may set it again: IRET, a repeat that is not over
   setSingleIteration(trap || breakpoints)
+  const debugBefore = load<u64>(cpu, LAST_DEBUG)
   clearSoftwareInterrupt()
   const u = lookupOne(cpu, load<u64>(cpu, RIP))
   setSliceEnd(0)
   if (u) exec(cpu, u)
   setSingleIteration(false)
-  if (load<i32>(cpu, EXCEPTION) >= 0) return
+  if (load<i32>(cpu, EXCEPTION) >= 0) {
+    // An instruction that faults did not make its accesses: their breakpoints are forgotten.
+    if (load<i32>(cpu, EXCEPTION) != VEC_DB) store<u64>(cpu, debugBefore, LAST_DEBUG)
+    return
+  }
   // Only the first of two MOV SS in a row inhibits (SDM volume 3, 6.8.3).
   if (shadow == 2 && load<u32>(cpu, INHIBIT) == 2) store<u32>(cpu, 0, INHIBIT)
   if (trap && !tookSoftwareInterrupt) store<u64>(cpu, load<u64>(cpu, LAST_DEBUG) | 0x4000, LAST_DEBUG)

@@ -228,7 +228,7 @@ function execute(cpu: usize, u: usize): u32 {
       return interrupt(cpu, u, <u32>load<u64>(u, UOP_IMM) & 0xff, next, KIND_SOFTWARE)
     }
     case F_ICEBP: return interrupt(cpu, u, 1, next, KIND_ICEBP)
-    case F_IRET: if (interruptReturn(cpu, size)) store<u32>(cpu, 1, RIP_SET); return 1
+    case F_IRET: store<u64>(cpu, next, RIP); if (interruptReturn(cpu, size)) store<u32>(cpu, 1, RIP_SET); return 1 // a task return saves RIP
     case F_IN: {
       const port = aux & AUX_SRC_IMM ? load<u32>(u, UOP_IMM) & 0xff : <u32>load<u16>(cpu, GPR + 16)
       const width = min<u32>(size, 2)

@@ -91,6 +91,11 @@ export function taskSwitch(cpu: usize, selector: u32, kind: u32, ext: u32): bool
     return !debugTrap(cpu)
   }
   updateMode(cpu) // TS
+  // The selectors are there at once; data segments are unusable until their descriptors have been loaded.
+  setNull(cpu, ES, <u32>systemRead(cpu, selectors, 2))
+  setNull(cpu, DS, <u32>systemRead(cpu, selectors + 3 * size, 2))
+  setNull(cpu, FS, new32 ? <u32>systemRead(cpu, selectors + 16, 2) : 0)
+  setNull(cpu, GS, new32 ? <u32>systemRead(cpu, selectors + 20, 2) : 0)
   if (!loadTaskLdt(cpu, ldt)) return false
   const cs = <u32>systemRead(cpu, selectors + size, 2), ss = <u32>systemRead(cpu, selectors + 2 * size, 2)
   const rpl = cs & 3
@@ -106,7 +111,6 @@ export function taskSwitch(cpu: usize, selector: u32, kind: u32, ext: u32): bool
   if (!descPresent()) { raise(cpu, VEC_SS, ss & 0xfffc); return false }
   if (!markAccessed(cpu)) return false
   setSegment(cpu, SS, ss)
-  if (!new32) { setNull(cpu, FS, 0); setNull(cpu, GS, 0) }
   for (let i: u32 = 0; i < <u32>(new32 ? 6 : 4); i++) {
     if (i == CS || i == SS) continue
     const data = <u32>systemRead(cpu, selectors + i * size, 2)
