@@ -93,11 +93,11 @@ export interface Hypervisor {
   readonly ram: readonly RamBlock[]
 
   /**
-   * Follows the memory map and starts the vCPU threads, paused. The returned bus is ready at once; the threads may still be starting.
-   * Called once.
+   * Follows the memory map from now on. Called once.
+   * @returns the bus for the devices
    */
   attach(memory: AddressSpace, ports: AddressSpace): BusServer
-  /** Resolves when the vCPU threads are up. @throws MesovirtError TCG_START */
+  /** Starts the vCPU threads, at the first call; resolves when they are up, paused. @throws MesovirtError TCG_START */
   ready(): Promise<void>
   /** Input of the interrupt controllers, 0..23; the same object for the same number. */
   line(gsi: number): EventLine

@@ -1,16 +1,17 @@
 /**
  * The life of one machine process: opens character devices and monitors, builds the machine, runs it, and ends with everything flushed, closed and
- * removed. What a monitor's greeting does not need is loaded after it listens: the time to the greeting is part of what this program promises.
+ * removed. The kernel is loaded after the monitors listen: the time to the greeting is part of what this program promises.
  */
 import os from 'node:os'
+import { openChardev } from '../device-model/chardev/open.ts'
 import { onProcessEnd } from '../host/cleanup.ts'
 import { MesovirtError } from '../host/errors.ts'
+import { LightMachine } from '../machine/light.ts'
 import { closeLog, logger } from './log.ts'
-import { openMonitors } from './monitors.ts'
 import { notifyReady } from './ready.ts'
 import type { CharBackend } from '../device-model/contracts.ts'
 import type { BootPhase } from '../device-model/platform-ports.ts'
-import type { LightMachine, LightMachineOptions } from '../machine/light.ts'
+import type { LightMachineOptions } from '../machine/light.ts'
 import type { Monitors } from './monitors.ts'
 import type { VmConfig } from './options/config.ts'
 import type { ChardevInfo, CpuInfo, VirtualMachine } from './vm.ts'
@@ -46,9 +47,11 @@ async function run(config: VmConfig, atEnd: (closer: () => Promise<unknown> | vo
   const stopSignals = onSignals((signal) => quit('host-signal', signal))
   atEnd(stopSignals)
 
+  // Read while the machine is being built.
+  const monitorModule = config.monitors.length > 0 ? import('./monitors.ts') : undefined
+  monitorModule?.catch(() => undefined)
   const monitorLabels = new Set(config.monitors.map(({ chardev }) => chardev))
   const backends = new Map<string, CharBackend>()
-  const { openChardev } = await import('../device-model/chardev/open.ts')
   for (const chardev of config.chardevs) {
     if (monitorLabels.has(chardev.label)) continue
     const backend = await openChardev(chardev, { onQuit: () => quit('host-qmp-quit'), log: (message) => log.info(message) })
@@ -56,7 +59,6 @@ async function run(config: VmConfig, atEnd: (closer: () => Promise<unknown> | vo
     atEnd(() => backend.close())
   }
 
-  const { LightMachine } = await import('../machine/light.ts')
   const serial = config.serial === undefined ? undefined : backends.get(config.serial)
   const machine = new LightMachine(machineOptions(config, serial))
   atEnd(() => machine.close())
@@ -64,8 +66,8 @@ async function run(config: VmConfig, atEnd: (closer: () => Promise<unknown> | vo
 
   const monitors: { current?: Monitors } = {}
   const vm = asVirtualMachine(config, machine, () => [...backendInfo(config, backends), ...monitors.current?.chardevs() ?? []])
-  if (config.monitors.length > 0) {
-    monitors.current = await openMonitors(config, vm, log)
+  if (monitorModule !== undefined) {
+    monitors.current = await (await monitorModule).openMonitors(config, vm, log)
     const { close } = monitors.current
     atEnd(close)
     await Promise.race([monitors.current.connected, machine.ended])

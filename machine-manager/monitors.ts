@@ -1,5 +1,8 @@
 /** Opens the monitors of a configuration: a server socket gets a listener of its own, every other character device is one client that never ends. */
+import { openChardev } from '../device-model/chardev/open.ts'
 import { formatAddress, listen } from '../host/socket-listener.ts'
+import { QmpServer } from './qmp/server.ts'
+import { versionNumber } from './version-number.ts'
 import type { Socket } from 'node:net'
 import type { CharBackend } from '../device-model/contracts.ts'
 import type { Listener } from '../host/socket-listener.ts'
@@ -16,7 +19,6 @@ export interface Monitors {
 
 /** @throws MesovirtError of the listeners and character devices; what was opened before is closed again */
 export async function openMonitors(config: VmConfig, vm: VirtualMachine, log: Logger): Promise<Monitors> {
-  const [{ QmpServer }, { versionNumber }] = await Promise.all([import('./qmp/server.ts'), import('./version-number.ts')])
   const server = new QmpServer({ vm, version: versionNumber(), log: (message) => log.error(message) })
   const backends: CharBackend[] = []
   const info: (() => ChardevInfo)[] = []
@@ -38,8 +40,7 @@ export async function openMonitors(config: VmConfig, vm: VirtualMachine, log: Lo
           firstClients.push(watched.firstClient)
         }
       } else {
-        const { openChardev } = await import('../device-model/chardev/open.ts')
-        const backend = await openChardev(chardev, { onQuit: () => vm.quit('host-qmp-quit'), log: (message) => log.info(message) })
+          const backend = await openChardev(chardev, { onQuit: () => vm.quit('host-qmp-quit'), log: (message) => log.info(message) })
         backends.push(backend)
         info.push(() => ({ label: backend.label, filename: backend.filename, frontendOpen: true }))
         server.addChardev(backend)

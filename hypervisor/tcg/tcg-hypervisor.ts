@@ -54,7 +54,7 @@ export class TcgHypervisor implements Hypervisor {
   #bus: BusServer | undefined
   #stopListening: (() => void) | undefined
   #state: State = 'starting'
-  #ready: Promise<void> = Promise.resolve()
+  #ready: Promise<void> | undefined
   /** Who waits for the worker's next answer of a kind. */
   readonly #waiting = new Map<'ready' | 'paused' | 'done', { resolve: () => void; reject: (error: Error) => void }>()
   #exited: Promise<unknown> = Promise.resolve()
@@ -85,6 +85,17 @@ export class TcgHypervisor implements Hypervisor {
     const bus = new BusServer({ memory, ports, slots: 1, ...(this.#options.onDeviceFault === undefined ? {} : { onFault: this.#options.onDeviceFault }) })
     this.#bus = bus
     this.#stopListening = memory.addListener({ commit: (view) => this.#publishRanges(view) })
+    return bus
+  }
+
+  ready(): Promise<void> {
+    return this.#ready ??= this.#startWorker()
+  }
+
+  /** Not before somebody waits for it: the thread's start would compete with that of the monitors. */
+  async #startWorker(): Promise<void> {
+    const bus = this.#bus
+    if (bus === undefined || this.#state === 'closed') throw new MesovirtError('TCG_CLOSED', 'the machine has ended')
     for (const flag of V8_FLAGS) setFlagsFromString(flag)
     const connection = bus.connect(0)
     const setup: WorkerSetup = {
@@ -94,17 +105,13 @@ export class TcgHypervisor implements Hypervisor {
     const worker = new Worker(distFile('tcg-vcpu-worker.js'), { workerData: setup, transferList: [connection.port], stdin: false })
     this.#worker = worker
     bus.ref()
-    this.#ready = this.#answer('ready').then(() => { this.#state = 'paused' })
-    this.#ready.catch(() => undefined) // reported to whoever calls ready()
+    const ready = this.#answer('ready')
     worker.on('message', (message: WorkerMessage) => this.#onMessage(message))
     worker.on('error', (error) => this.#onWorkerGone(error instanceof Error ? error.message : String(error)))
     this.#exited = new Promise((resolve) => worker.once('exit', resolve))
     void this.#exited.then(() => this.#onWorkerGone('its thread ended'))
-    return bus
-  }
-
-  ready(): Promise<void> {
-    return this.#ready
+    await ready
+    this.#state = 'paused'
   }
 
   line(gsi: number): EventLine {
@@ -165,6 +172,7 @@ export class TcgHypervisor implements Hypervisor {
   }
 
   threadId(_cpu: number): number {
+    this.ready().catch(() => undefined) // reported to whoever loads the machine
     Atomics.wait(this.#control, CONTROL_THREAD, 0, THREAD_WAIT_MS)
     return Atomics.load(this.#control, CONTROL_THREAD) || process.pid
   }

@@ -2,7 +2,6 @@
  * The thread that runs all vCPUs of the software CPU in turns: an instance of core.wasm on the shared memory, its bus, its clock, and the sleep of an
  * idle machine. Steered as worker-control.ts says.
  */
-import { randomFillSync } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { VcpuBus } from '../../address-space/vcpu-bus.ts'
@@ -59,7 +58,7 @@ function hostRandom(): number {
     return sequence
   }
   if (poolLeft === 0) {
-    randomFillSync(pool)
+    process.getBuiltinModule('node:crypto').randomFillSync(pool) // not imported: it costs the start 10 ms
     poolLeft = RANDOM_WORDS
   }
   return pool[--poolLeft] as number
