@@ -50,7 +50,11 @@ sync
 poweroff -f
 `
 
+/** There is no init daemon that could be asked to stop: the commands act at once. */
 const PROFILE = `export PS1='mesovirt:\\w# '
+poweroff() { sync; command poweroff -f "$@"; }
+reboot() { sync; command reboot -f "$@"; }
+halt() { sync; command halt -f "$@"; }
 `
 const ACPID_POWER_SCRIPT = `#!/bin/sh
 poweroff -f
