@@ -27,6 +27,8 @@ import { StreamBackend } from './serial-stream.ts'
 
 export { MesovirtError } from '../host/errors.ts'
 export type { CharBackend } from '../device-model/contracts.ts'
+export { QmpClient, QmpCommandError } from '../machine-manager/qmp/client.ts'
+export type { ConnectOptions, QmpEvent, QmpGreeting, QmpReply } from '../machine-manager/qmp/client.ts'
 export type { BootPhase } from '../device-model/platform-ports.ts'
 export type { CpuTopology, MachineClock } from '../hypervisor/hypervisor.ts'
 export type { MachineEnd, RunState, ShutdownReason } from '../machine/light.ts'

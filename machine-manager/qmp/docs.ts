@@ -10,7 +10,7 @@ import type { Command } from './commands/define.ts'
 
 const INTRODUCTION = `# QMP: steering a machine
 
-<!-- Generated from machine-manager/qmp. Do not edit: run UPDATE_DOCS=1 npx vitest run machine-manager/qmp/docs.test.ts -->
+<!-- Generated from the tables in machine-manager/qmp by "node scripts/ts.mjs scripts/generate-docs.ts". Do not edit. -->
 
 A machine started with \`-qmp unix:vm.sock,server,nowait\` (or \`tcp:127.0.0.1:4444,server,nowait\`) listens for JSON commands. By hand:
 
