@@ -58,9 +58,9 @@ async function bootRow(context: Context, row: Row): Promise<Figure[]> {
   ]
 }
 
-async function bootOnce({ dist, folder }: Context, { kernel, initrd }: Row, side: Side): Promise<Boot> {
+async function bootOnce({ build, folder }: Context, { kernel, initrd }: Row, side: Side): Promise<Boot> {
   const qmp = path.join(folder, `boot-${side}.sock`)
-  const machine = new MachineProcess(...machineCommand(side, dist, { kernel, initrd, append: APPEND, qmp }))
+  const machine = new MachineProcess(...machineCommand(side, build, { kernel, initrd, append: APPEND, qmp }))
   try {
     const userSpace = await machine.waitFor(MARKER)
     const facts = await askMachine(qmp, machine.pid, side)

@@ -4,13 +4,12 @@ import os from 'node:os'
 import path from 'node:path'
 import { cachedInitramfs, fetchGuest } from '../src/guest/fetch-guest.ts'
 import type { Flavour, Guest } from '../src/guest/fetch-guest.ts'
-import type { Side } from './machine-process.ts'
+import type { Build, Side } from './machine-process.ts'
 import type { Figure } from './statistics.ts'
 
 export interface Context {
   readonly rounds: number
-  /** folder of the build to measure */
-  readonly dist: string
+  readonly build: Build
   /** ours, and QEMU where there is one */
   readonly sides: readonly Side[]
   /** also the slow rows */

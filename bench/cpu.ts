@@ -73,8 +73,8 @@ export const cpu: Bench = async (context) => {
 
 interface Loops { readonly speeds: ReadonlyMap<string, number>; readonly results: ReadonlyMap<string, string> }
 
-async function runLoops({ dist }: Context, side: Side, kernel: string): Promise<Loops> {
-  const machine = new MachineProcess(...machineCommand(side, dist, { kernel }))
+async function runLoops({ build }: Context, side: Side, kernel: string): Promise<Loops> {
+  const machine = new MachineProcess(...machineCommand(side, build, { kernel }))
   try {
     await machine.waitFor('\n', 30_000)
     const loop = async (letter: string, exponent: number) => {

@@ -30,8 +30,8 @@ export const idle: Bench = async (context) => {
   ]
 }
 
-async function idleOnce({ dist }: Context, side: Side, kernel: string, initrd: string): Promise<Idle> {
-  const machine = new MachineProcess(...machineCommand(side, dist, { kernel, initrd, append: 'console=ttyS0' }))
+async function idleOnce({ build }: Context, side: Side, kernel: string, initrd: string): Promise<Idle> {
+  const machine = new MachineProcess(...machineCommand(side, build, { kernel, initrd, append: 'console=ttyS0' }))
   try {
     await machine.waitFor(GREETING)
     await machine.waitFor('#')

@@ -5,6 +5,14 @@ import { QEMU } from './host.ts'
 
 export type Side = 'ours' | 'qemu'
 
+/** What of ours is measured. */
+export interface Build {
+  /** folder of the built files */
+  readonly dist: string
+  /** flags of Node */
+  readonly flags: readonly string[]
+}
+
 export interface MachineSpec {
   readonly kernel: string
   readonly initrd?: string | undefined
@@ -17,12 +25,12 @@ export interface MachineSpec {
 }
 
 /** Program and arguments of a machine with COM1 on standard input and output. */
-export function machineCommand(side: Side, dist: string, { kernel, initrd, append, memory = 256, qmp, extra = [] }: MachineSpec): [string, string[]] {
+export function machineCommand(side: Side, { dist, flags }: Build, { kernel, initrd, append, memory = 256, qmp, extra = [] }: MachineSpec): [string, string[]] {
   const shared = [
     '-m', String(memory), '-kernel', kernel, ...initrd === undefined ? [] : ['-initrd', initrd], ...append === undefined ? [] : ['-append', append],
     ...qmp === undefined ? [] : ['-qmp', `unix:${qmp},server,nowait`], '-serial', 'stdio', ...extra,
   ]
-  if (side === 'ours') return [process.execPath, [`${dist}/mesovirt.js`, '-machine', 'microvm', '-accel', 'tcg', ...shared]]
+  if (side === 'ours') return [process.execPath, [...flags, `${dist}/mesovirt.js`, '-machine', 'microvm', '-accel', 'tcg', ...shared]]
   // No ACPI: with it, a busy host and no clock of KVM's, Linux fails to calibrate the time stamp counter and hangs for want of another timer.
   return [QEMU, ['-M', 'microvm,acpi=off,pit=on,pic=on,rtc=on', '-accel', 'tcg', '-cpu', 'max', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', ...shared]]
 }

@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- [boot|startup|idle|cpu ...] [--rounds N] [--all] [--json FILE] [--dist FOLDER] [--write-docs]`: measures mesovirt and QEMU's software CPU in turns and
- * prints medians, ratios and targets. Its exit status says only whether it could measure.
+ * `npm run bench -- [boot|startup|idle|cpu ...] [--rounds N] [--all] [--json FILE] [--write-docs]`: measures mesovirt and QEMU's software CPU in turns and prints
+ * medians, ratios and targets; more options for those who tune. Its exit status says only whether it could measure.
  */
 import fs from 'node:fs'
 import path from 'node:path'
@@ -26,6 +26,8 @@ const USAGE = `usage: npm run bench -- [${Object.keys(BENCHES).join('|')} ...] [
   --all         boot: also the bzImage and the generic kernel
   --json FILE   write every value
   --dist DIR    measure the build in DIR (default dist), to compare two
+  --node FLAGS  flags of Node for ours, such as "--no-wasm-stack-checks"
+  --no-peer     leave QEMU out
   --write-docs  write ${DOCS}
 `
 
@@ -34,7 +36,7 @@ async function main(argv: readonly string[]): Promise<number> {
     args: [...argv], allowPositionals: true,
     options: {
       'rounds': { type: 'string', default: '3' }, 'all': { type: 'boolean', default: false }, 'json': { type: 'string' }, 'dist': { type: 'string', default: 'dist' },
-      'write-docs': { type: 'boolean', default: false }, 'help': { type: 'boolean', default: false },
+      'node': { type: 'string', default: '' }, 'no-peer': { type: 'boolean', default: false }, 'write-docs': { type: 'boolean', default: false }, 'help': { type: 'boolean', default: false },
     },
   })
   const rounds = Number(values.rounds)
@@ -51,7 +53,8 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     for (const name of positionals.length === 0 ? Object.keys(BENCHES) : positionals) {
       const measured = await (BENCHES[name] as Bench)({
-        rounds, dist: path.resolve(values.dist), sides: host.qemu === undefined ? ['ours'] : ['ours', 'qemu'], all: values.all, folder,
+        rounds, all: values.all, folder, sides: host.qemu === undefined || values['no-peer'] ? ['ours'] : ['ours', 'qemu'],
+        build: { dist: path.resolve(values.dist), flags: values.node.split(' ').filter((flag) => flag !== '') },
         step: (text) => progress.detail(text), note: (text) => notes.push(text),
       })
       progress.done()

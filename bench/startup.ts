@@ -19,8 +19,8 @@ export const startup: Bench = async (context) => {
   const greetings = await inTurns(context.sides, context.rounds * STARTS_PER_ROUND, async (side, round) => {
     context.step(`starting ${side}, ${round + 1} of ${context.rounds * STARTS_PER_ROUND}`)
     if (side === 'ours') {
-      nodes.push(await timeOf(process.execPath, ['-e', '0']))
-      versions.push(await timeOf(process.execPath, [`${context.dist}/mesovirt.js`, '-version']))
+      nodes.push(await timeOf(process.execPath, [...context.build.flags, '-e', '0']))
+      versions.push(await timeOf(process.execPath, [...context.build.flags, `${context.build.dist}/mesovirt.js`, '-version']))
     }
     return greeting(context, side, elf)
   })
@@ -46,10 +46,10 @@ function timeOf(command: string, args: readonly string[]): Promise<number> {
   })
 }
 
-async function greeting({ dist, folder }: Context, side: Side, kernel: string): Promise<{ ms: number; mib: number }> {
+async function greeting({ build, folder }: Context, side: Side, kernel: string): Promise<{ ms: number; mib: number }> {
   const socket = path.join(folder, `start-${side}.sock`)
   fs.rmSync(socket, { force: true })
-  const [command, args] = machineCommand(side, dist, { kernel, qmp: socket, extra: ['-S'] })
+  const [command, args] = machineCommand(side, build, { kernel, qmp: socket, extra: ['-S'] })
   const started = performance.now()
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore'] })
   child.stdin.on('error', () => undefined)

@@ -4,7 +4,7 @@
 # Memory: image from 1 MiB, buffers from 16 MiB, identity-mapped by 2 MiB pages up to 1 GiB, user-accessible.
 
 .set BUFFER, 0x1000000          # 64 KiB source
-.set TARGET, 0x1100000          # 64 KiB target
+.set TARGET, 0x1120000          # 64 KiB target, in other entries of a direct-mapped TLB than the source
 .set PAGES, 0x2000000           # 32 MiB, touched once per page
 .set COM1, 0x3f8
 .set K64, 0x08                  # selectors; SYSRET wants user data before user code
