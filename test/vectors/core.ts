@@ -196,6 +196,10 @@ export class CoreExecutor {
     let trap = this.exports.stepCpu(CPU)
     // Repeats come back to the same instruction, and a branch to a bad place faults at the next fetch.
     for (let i = 0; i < 64 && trap < 0 && (expectedTrap !== 3 || this.rip() === BigInt(state.start)) && this.rip() < KERNEL; i++) trap = this.exports.stepCpu(CPU)
+    if (this.rip() >= KERNEL) { // INT3, INTO and ICEBP deliver at once
+      this.handlerFrame(result, Number(this.rip() - KERNEL))
+      return
+    }
     result.setUint32(S_TRAP, trap < 0 ? 3 : trap, true)
     result.setUint32(S_ERROR, WITH_ERROR_CODE.has(trap) ? this.view.getUint32(CPU + L.ERROR_CODE, true) : 0, true)
     result.setBigUint64(S_CR2, trap === PAGE_FAULT ? this.view.getBigUint64(CPU + L.CR2, true) : 0n, true)
@@ -207,10 +211,15 @@ export class CoreExecutor {
 
   /** The final exception is delivered: its frame on the kernel stack holds RIP, RFLAGS, RSP and the error code. */
   private runToHandler(result: DataView): void {
-    const { view } = this
     const reason = this.exports.runCpu(CPU, 5000n)
-    const rip = Number(view.getBigUint64(CPU + L.RIP, true) - KERNEL)
-    const trap = reason === EXIT_HALT && rip >= HANDLERS && rip < HANDLERS + 512 ? (rip - 1 - HANDLERS) / 16 : 255
+    const rip = Number(this.rip() - KERNEL)
+    this.handlerFrame(result, reason === EXIT_HALT ? rip - 1 : -1)
+  }
+
+  /** Reads the final state off the interrupt frame. @param handler offset of the handler that was entered */
+  private handlerFrame(result: DataView, handler: number): void {
+    const { view } = this
+    const trap = handler >= HANDLERS && handler < HANDLERS + 512 ? (handler - HANDLERS) / 16 : 255
     const frame = RAM + Number(view.getBigUint64(CPU + L.GPR + 32, true) & 0xffffn)
     const withError = WITH_ERROR_CODE.has(trap)
     const at = withError ? frame + 8 : frame

@@ -11,7 +11,7 @@ import { integer } from './values.ts'
 
 const LOCKABLE = /^(add|or|adc|sbb|and|sub|xor|not|neg|inc|dec|xchg|xadd|cmpxchg|cmpxchg8b|bts|btr|btc)$/
 /** Instructions that read or move the stack pointer themselves. */
-const STACK_USERS = new Set(['push', 'pop', 'call', 'ret', 'enter', 'leave', 'pushf', 'popf', 'pusha', 'popa'])
+const STACK_USERS = new Set(['push', 'pop', 'call', 'ret', 'enter', 'leave', 'pushf', 'popf', 'pusha', 'popa', 'callf', 'retf', 'iret'])
 
 const isString = (group: Group): boolean => group.row.form.startsWith('str')
 const isBitString = (group: Group): boolean => /^bt[src]?$/.test(group.row.name) && group.row.form === 'Ev,Gv'
@@ -25,7 +25,7 @@ export function reachOf(group: Group, reg: number, random: Random): Reach {
   if (row.form === 'Gv,Ed') bytes = 4
   if (row.name === 'cmpxchg8b') bytes = size / 4
   if (row.name === 'bound') bytes = size / 4
-  if (row.form === 'Gv,Mp') bytes = size / 8 + 2
+  if (/Mp$/.test(row.form)) bytes = size / 8 + 2
   const keep: number[] = []
   if (STACK_USERS.has(row.name)) keep.push(RSP)
   if (isBitString(group)) keep.push(reg)
@@ -93,6 +93,7 @@ export function prepareInteger(random: Random, state: State, encoding: Encoding,
   stack(random, state, encoding, group)
   arithmetic(random, state, encoding, group, rm)
   special(random, state, encoding, group, rm)
+  farTransfers(random, state, encoding, group, rm)
 }
 
 function branches(random: Random, state: State, encoding: Encoding, group: Group, rm: number): void {
@@ -123,10 +124,15 @@ function stack(random: Random, state: State, encoding: Encoding, group: Group): 
   const { row, mode, size } = group
   if (!STACK_USERS.has(row.name)) return
   const wide = mode === 64
+  // Some processors look at the frame of an outer level even when there is none: a far return's stack is there or it is not.
+  if (row.name === 'retf' || row.name === 'iret') {
+    state.setGpr(RSP, STACK + 0x600 + random.below(0x200))
+    if (random.chance(3)) state.setGpr(RSP, GUARD + 0x800)
+  } else
   // How much of PUSHA and POPA has happened when a later part faults differs between processors.
   if (row.name === 'pusha' || row.name === 'popa') { if (random.chance(3)) state.setGpr(RSP, GUARD + 0x800) }
   else if (random.chance(3)) state.setGpr(RSP, random.chance(50) ? STACK + random.below(9) : STACK + 0x1000 - random.below(9))
-  else if (wide && random.chance(1)) state.setGpr64(RSP, 0x9000_0000_0000_0000n)
+  else if (wide && row.name !== 'callf' && random.chance(1)) state.setGpr64(RSP, 0x9000_0000_0000_0000n)
   const top = Number(state.gpr(RSP) & 0x7fffffffn)
   if (row.name === 'ret') writeValue(state, top, indirectTarget(random, state), mode / 8)
   if (row.name === 'leave' || row.name === 'enter') {
@@ -224,6 +230,41 @@ function special(random: Random, state: State, encoding: Encoding, group: Group,
   if (row.name === 'rdtsc' || row.name === 'rdtscp') { random64(RAX, 4); random64(RDX, 4) }
   if (row.name === 'rdtscp') random64(RCX, 4)
   if (row.name === 'rdrand' || row.name === 'rdseed') random64(rm, group.size / 8)
+}
+
+const FAR_SELECTORS = [...SELECTORS, 0x08, 0x40, 0xfffb, 0x04, USER_CODE32 - 3, USER_CODE64 - 1]
+
+/** A code selector that mostly is one. */
+function codeSelector(random: Random): number { return random.chance(80) ? random.pick([USER_CODE32, USER_CODE64]) : random.pick(FAR_SELECTORS) }
+
+/** Far jumps, calls and returns, IRET, and the instructions that look at descriptors. */
+function farTransfers(random: Random, state: State, encoding: Encoding, group: Group, rm: number): void {
+  const { row, size, mode } = group
+  const bytes = size / 8
+  if (/^(callf|retf|iret)$/.test(row.name)) state.wideOperand = true
+  if (row.form === 'Iw') { encoding.immediateBytes = 0; encoding.addImmediate(2, random.below(0x200)) }
+  if (/^(lar|lsl|verr|verw)$/.test(row.name)) {
+    const selector = random.pick(FAR_SELECTORS)
+    if (group.place === 'register' && rm !== RSP) state.view.setUint16(S_GPR + rm * 8, selector, true)
+    else if (encoding.address !== 0) writeValue(state, encoding.address, BigInt(selector), 2)
+  }
+  if (row.form === 'Ap') {
+    encoding.addImmediate(bytes, landing(random, state))
+    encoding.addImmediate(2, codeSelector(random))
+  }
+  if (row.form === 'Mp' && encoding.address !== 0) {
+    writeValue(state, encoding.address, BigInt(landing(random, state)), bytes)
+    writeValue(state, encoding.address + bytes, BigInt(codeSelector(random)), 2)
+  }
+  if (row.name !== 'retf' && row.name !== 'iret') return
+  const top = Number(state.gpr(RSP) & 0x7fffffffn)
+  const frame = [indirectTarget(random, state), BigInt(codeSelector(random))]
+  if (row.name === 'iret') {
+    // TF, NT, RF and AC would reach beyond the instruction.
+    frame.push(BigInt(2 | (random.next() & (ARITHMETIC | DF | 0x38_3200))))
+    if (mode === 64) frame.push(BigInt(STACK + 0x400 + random.below(0x400)), BigInt(random.chance(85) ? USER_DATA : random.pick(FAR_SELECTORS)))
+  }
+  frame.forEach((value, at) => { writeValue(state, top + at * bytes, value, bytes) })
 }
 
 function strings(random: Random, state: State, encoding: Encoding, group: Group): void {

@@ -9,6 +9,9 @@ import { Random } from './random.ts'
 import { State } from './state.ts'
 import { integer } from './values.ts'
 
+/** ID, VIP, VIF, IOPL, IF: what POPF and IRET may or may not change. */
+const INTERRUPT_FLAGS = 0x38_3200
+
 /** Draws a group's vectors one after the other. */
 export class Generator {
   readonly state = new State()
@@ -44,7 +47,7 @@ export class Generator {
       else simdOperands(random, state, encoding, group)
     }
     encoding.emit(state)
-    state.flagsMask = (ARITHMETIC | DF) & ~undefinedFlags(row, state, encoding, group.size)
+    state.flagsMask = (ARITHMETIC | DF | INTERRUPT_FLAGS) & ~undefinedFlags(row, state, encoding, group.size)
     return state
   }
 
@@ -84,7 +87,7 @@ export class Generator {
     if (row.name === 'nop' && row.op === 0x90) { encoding.rex &= ~1; if (random.chance(30)) encoding.repeat = 0xf3 }
     prepareInteger(random, state, encoding, group, rmRegister, regRegister)
     if (encoding.hasModRm && !encoding.lock && random.chance(1) && group.place === 'memory' && encoding.address !== 0) {
-      encoding.lock = !/^(bt|cmpxchg|xadd|xchg|add|or|adc|sbb|and|sub|xor|not|neg|inc|dec)/.test(row.name) // #UD
+      encoding.lock = !/^(bt|cmpxchg|xadd|xchg|add|or|adc|sbb|and|sub|xor|not|neg|inc|dec|verw)/.test(row.name) // #UD
     }
     if (encoding.operand16 && (encoding.rex & 8) !== 0) encoding.operand16 = size === 16 ? (encoding.rex &= ~8, true) : random.chance(50)
   }

@@ -21,7 +21,7 @@ export interface Group {
 /** Rows marked as not for user mode that user mode does execute, with a result that needs no machine around it. */
 const EXECUTABLE = new Set([
   'pushf', 'popf', 'PUSH_SEG', 'POP_SEG', 'MOV_FROM_SEG', 'MOV_TO_SEG', 'LSEG0', 'LSEG2', 'LSEG3', 'LSEG4', 'LSEG5', 'ud2', 'ud1', 'ud0',
-  'rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase',
+  'rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase', 'int3', 'into', 'lar', 'lsl', 'verr', 'verw', 'callf', 'jmpf', 'retf', 'iret',
 ])
 export function userCanExecute(row: Row): boolean {
   return row.user !== false || EXECUTABLE.has(row.name) || EXECUTABLE.has(row.handler)
@@ -36,10 +36,12 @@ function sizesOf(row: Row, mode: 32 | 64): number[] {
   if (row.unit !== 'int' && row.unit !== 'sys') return [0]
   if (isNearBranch(row)) return [mode]
   if (row.name === 'pusha' || row.name === 'popa') return [32, 16]
+  // Far pointers with REX.W have a 64-bit offset on Intel processors; AMD ones ignore it.
+  if (/Mp$|^Ap$/.test(row.form)) return [16, 32]
+  if (row.name === 'retf' || row.name === 'iret') return mode === 64 ? [16, 32, 64] : [16, 32]
   if (row.name === 'cmpxchg8b') return mode === 64 ? [32, 64] : [32]
   if (/64/.test(row.form) || row.handler === 'PUSH_SEG' || row.handler === 'POP_SEG') return mode === 64 ? [64, 16] : [32, 16]
-  // LSS, LFS, LGS with REX.W load a 64-bit offset on Intel processors; AMD ones ignore it.
-  const sizes = mode === 64 && row.form !== 'Gv,Mp' ? [16, 32, 64] : [16, 32]
+  const sizes = mode === 64 ? [16, 32, 64] : [16, 32]
   if (row.name === 'cbw' || row.name === 'cwd' || /(^|,)[EGZAR]v(,|$)|^strv$|Ov|Sw/.test(row.form)) return sizes
   if (/(^|,)[RMG]y/.test(row.form)) return mode === 64 ? [32, 64] : [32]
   return [0]

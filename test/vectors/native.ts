@@ -29,7 +29,7 @@ const SA_FLAGS = 4 | 0x0800_0000 | 0x4000_0000 | 0x0400_0000 // SIGINFO ONSTACK 
 const SIGNALS = [4, 5, 7, 8, 11] // ILL TRAP BUS FPE SEGV
 /** uc_mcontext.gregs of Linux: R8..R15 RDI RSI RBP RBX RDX RAX RCX RSP RIP EFLAGS CSGSFS ERR TRAPNO OLDMASK CR2. */
 const CONTEXT_ORDER = [8, 9, 10, 11, 12, 13, 14, 15, 7, 6, 5, 3, 2, 0, 1, 4]
-const CONTEXT_RIP = 16, CONTEXT_RFLAGS = 17, CONTEXT_ERROR = 19, CONTEXT_TRAP = 20, CONTEXT_CR2 = 22
+const CONTEXT_RIP = 16, CONTEXT_RFLAGS = 17, CONTEXT_SELECTORS = 18, CONTEXT_ERROR = 19, CONTEXT_TRAP = 20, CONTEXT_CR2 = 22
 const TRAP_BREAKPOINT = 3, TRAP_PAGE_FAULT = 14
 
 /** Bytes of machine code; `abs` forms address the control block by a 32-bit displacement (SIB without base). */
@@ -172,6 +172,8 @@ export class NativeExecutor {
     view.setBigUint64(S_CR2, trap === TRAP_PAGE_FAULT ? control.getBigUint64(OUT_CONTEXT + CONTEXT_CR2 * 8, true) : 0n, true)
     result.set(controlBytes.subarray(OUT_FS, OUT_FS + 16), S_FS_BASE)
     for (const segment of [0, 3, 4, 5]) view.setUint16(S_SELECTORS + segment * 2, control.getUint16(OUT_SELECTORS + segment * 2, true), true)
+    view.setUint16(S_SELECTORS + 2, control.getUint16(OUT_CONTEXT + CONTEXT_SELECTORS * 8, true), true)
+    view.setUint16(S_SELECTORS + 4, control.getUint16(OUT_CONTEXT + CONTEXT_SELECTORS * 8 + 6, true), true)
     const status = control.getUint16(OUT_FX + 2, true)
     view.setUint16(S_FCW, control.getUint16(OUT_FX, true), true)
     view.setUint16(S_FSW, status, true)

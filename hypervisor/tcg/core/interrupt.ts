@@ -293,7 +293,7 @@ export function interruptReturn(cpu: usize, size: u32): u32 {
     if (nullSs) setNull(cpu, SS, ssValue)
     else setSegment(cpu, SS, ssValue)
     const spMask: u64 = to64 ? 0xffffffffffffffff : load<u32>(segment(cpu, SS), SEG_ATTR) & 0x400000 ? 0xffffffff : 0xffff
-    if (size == 1 && spMask != 0xffff) store<u16>(cpu, <u16>sp, GPR + 32)
+    if (size == 1 && spMask != 0xffff && !mode64) store<u16>(cpu, <u16>sp, GPR + 32)
     else setStackPointer(cpu, sp, spMask)
     setDescriptor(codeLow, codeHigh)
     setCs(cpu, csValue, rpl)
