@@ -45,9 +45,6 @@ export interface BootState {
   /** x87 control word and MXCSR. */
   readonly fcw: number
   readonly mxcsr: number
-  /** Local vector table of every LAPIC as firmware leaves it: LINT0 takes the PIC, LINT1 is the NMI. */
-  readonly lvtLint0: number
-  readonly lvtLint1: number
 }
 
 const CR0_PE = 0x1, CR0_ET = 0x10, CR0_PG = 0x8000_0000
@@ -83,7 +80,7 @@ export function enterKernel(memory: GuestMemory, protocol: BootState['protocol']
     cr0: long ? CR0_PG + CR0_ET + CR0_PE : CR0_ET + CR0_PE, cr3: long ? PML4_ADDRESS : 0, cr4: long ? CR4_PAE : 0, efer: long ? EFER_LME + EFER_LMA : 0,
     gdt: { base: GDT_ADDRESS, limit: GDT_LIMIT }, idt: { base: IDT_ADDRESS, limit: IDT_LIMIT },
     cs, data, tr, ldtr: { selector: 0, base: 0, limit: 0xffff, attributes: LDT },
-    fcw: 0x37f, mxcsr: 0x1f80, lvtLint0: 0x700, lvtLint1: 0x400,
+    fcw: 0x37f, mxcsr: 0x1f80,
   }
 }
 

@@ -2,37 +2,9 @@ import { expect, test, vi } from 'vitest'
 import { AcpiPower } from './acpi-power.ts'
 import { VirtualClock } from './clock.ts'
 import { I8042 } from './i8042.ts'
-import { BootTimeline, DebugPort, SystemControlPort, type BootPhase } from './platform-ports.ts'
+import { BootTimeline, DebugPort, type BootPhase } from './platform-ports.ts'
 
 const NO_LINE = { setLevel: () => undefined, pulse: () => undefined }
-
-test('port 0x61 keeps gate and speaker bits, and its timer output is seen at both levels', () => {
-  const port = new SystemControlPort({ value: 0 })
-
-  port.write(0, 1, 0xff)
-  const reads = [port.read(0), port.read(0)]
-
-  expect(reads.map((value) => value & 0x0f)).toEqual([0x0f, 0x0f])
-  expect(new Set(reads.map((value) => value & 0x20))).toEqual(new Set([0x00, 0x20]))
-})
-
-test('port 0x61 drives the gate of timer 2 and shows its output', () => {
-  const gates: number[] = []
-  let output: 0 | 1 = 0
-  const port = new SystemControlPort({ value: 0 }, { timer2: { setGate: (level) => gates.push(level), output: () => output } })
-
-  port.write(0, 1, 0x01)
-  port.write(0, 1, 0x03)
-  const low = port.read(0) & 0x20
-  output = 1
-  const high = port.read(0) & 0x20
-  port.write(0, 1, 0x00)
-
-  expect(gates).toEqual([1, 0])
-  expect([low, high]).toEqual([0, 0x20])
-  expect(SystemControlPort.fromState(port.state()).state()).toEqual({ value: 0 })
-  expect(() => SystemControlPort.fromState({ value: 99 })).toThrow(/0x61/)
-})
 
 test('boot markers and debug codes become a time line with their moment', () => {
   const clock = new VirtualClock()

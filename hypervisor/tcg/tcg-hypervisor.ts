@@ -3,7 +3,6 @@
  * Interpreter only; one worker runs every vCPU.
  */
 import { fileURLToPath } from 'node:url'
-import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import { BusServer } from '../../address-space/bus.ts'
 import type { AddressSpace } from '../../address-space/address-space.ts'
@@ -28,8 +27,6 @@ import {
 import type { WasmMemory } from './wasm.ts'
 import type { WorkerMessage, WorkerSetup } from './worker-control.ts'
 
-/** Flags of V8 for the whole process, set before core.wasm is compiled. */
-const V8_FLAGS: readonly string[] = []
 const MAX_RANGES = 64
 const RANGE_BYTES = 32
 const LINE_WORDS = 4
@@ -96,7 +93,6 @@ export class TcgHypervisor implements Hypervisor {
   async #startWorker(): Promise<void> {
     const bus = this.#bus
     if (bus === undefined || this.#state === 'closed') throw new MesovirtError('TCG_CLOSED', 'the machine has ended')
-    for (const flag of V8_FLAGS) setFlagsFromString(flag)
     const connection = bus.connect(0)
     const setup: WorkerSetup = {
       memory: this.#memory, control: this.#control.buffer as SharedArrayBuffer, bus: connection, cpus: this.cpus, apicIds: this.apicIds, clock: this.#options.clock,

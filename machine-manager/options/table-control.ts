@@ -29,7 +29,7 @@ export const CONTROL_OPTIONS: readonly OptionSpec[] = [
           help: 'the guest powers off: end the process, or pause' },
         { key: 'panic', type: { kind: 'choice', choices: [{ name: 'pause' }, { name: 'shutdown' }, { name: 'exit-failure' }, { name: 'none' }] },
           default: 'shutdown',
-          help: 'the guest reports a panic: pause, end with status 0, end with status 1, go on' },
+          help: 'the guest reports a panic: pause, end with status 0, end with status 1, go on; no effect yet, for no device here reports one' },
         { key: 'watchdog', type: TEXT_255, help: 'a watchdog fires', status: later('watchdog devices') },
       ],
     },

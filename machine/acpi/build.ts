@@ -3,12 +3,12 @@
  * Linux finds processors, IOAPIC, virtio-mmio devices, serial port, power button, power-off and reset in it. Left out: FACS (no sleep
  * state but S5), MCFG (no PCI), SRAT/SLIT (no NUMA), processor objects (no C-states or hot-plug).
  */
+import { RESET, RESET_VALUE, SLEEP_CONTROL, SLEEP_STATUS } from '../../device-model/acpi-power.ts'
 import { MesovirtError } from '../../host/errors.ts'
 import { SystemIO, SystemMemory } from './aml.ts'
 import type { Aml } from './aml.ts'
 import { dsdtBody } from './dsdt.ts'
 import type { SerialPort, VirtioMmioWindow } from './dsdt.ts'
-import { RESET, RESET_VALUE, SLEEP_CONTROL, SLEEP_STATUS } from './power-block.ts'
 import type { PowerBlock } from './power-block.ts'
 
 /** Inside the area that e820 reserves and that a kernel scans for the RSDP; ends where a large MP table may begin. */

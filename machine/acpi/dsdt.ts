@@ -2,12 +2,12 @@
  * The DSDT of a machine without PCI: serial port, virtio-mmio devices, power button behind a Generic Event Device, and _S5.
  * ACPI 6.5 sections 4.8.3.7 (sleep), 5.6.9 (event device), 7.4.2.6 (_S5). Processors are in the MADT only.
  */
+import { EVENT_POWER_BUTTON, EVENT_STATUS, SLEEP_TYPE_S5 } from '../../device-model/acpi-power.ts'
 import {
   SystemIO, SystemMemory, and, device, eisaId, field, ifThen, integer, interrupt, ioPorts, isaIrq, local, memory32Fixed, method, name, nameString, notify,
   operationRegion, packageOf, resourceTemplate, scope, store, string,
 } from './aml.ts'
 import type { Aml } from './aml.ts'
-import { EVENT_POWER_BUTTON, EVENT_STATUS, SLEEP_TYPE_S5 } from './power-block.ts'
 import type { PowerBlock } from './power-block.ts'
 
 export interface VirtioMmioWindow { readonly base: number; readonly size: number; readonly gsi: number }
