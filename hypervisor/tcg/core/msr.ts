@@ -4,7 +4,7 @@ import {
   MSR_MISC_ENABLE, MSR_SPEC_CTRL, MSR_APIC_BASE, MSR_TSC_OFFSET, MSR_TSC_ADJUST, MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, MSR_MTRR_DEF_TYPE, MSR_MTRR_FIXED, MSR_MTRR_VARIABLE,
   CPUID_TABLE, CPUID_COUNT, G_WALL_NS,
 } from './layout'
-import { raise, physToHost, flushTlb, VEC_GP } from './mmu'
+import { raise, physToHost, xlReadOnly, flushTlb, VEC_GP } from './mmu'
 import { invalidateRange } from './cache'
 import { segment, updateMode } from './segment'
 import { machineNs } from './time'
@@ -189,7 +189,7 @@ export function wrmsr(cpu: usize): u32 {
 /** struct pvclock_wall_clock { version, sec, nsec }. */
 function writeWallClock(address: u64): void {
   const host = physToHost(address)
-  if (!host || (address & 0xfff) > 0xff4) return
+  if (!host || xlReadOnly || (address & 0xfff) > 0xff4) return
   const wall = load<u64>(G_WALL_NS)
   store<u32>(host, load<u32>(host) + 1 | 1)
   store<u32>(host, <u32>(wall / 1000000000), 4)
@@ -204,7 +204,7 @@ function updateKvmClock(cpu: usize): void {
   if (!(msr & 1)) return
   const address = msr & ~1
   const host = physToHost(address)
-  if (!host || (address & 0xfff) > 0xfe0) return
+  if (!host || xlReadOnly || (address & 0xfff) > 0xfe0) return
   const now = machineNs()
   store<u32>(host, load<u32>(host) + 1 | 1)
   store<u64>(host, now + load<u64>(cpu, MSR_TSC_OFFSET), 8)
