@@ -26,7 +26,7 @@ const USAGE = `usage: npm run bench -- [${Object.keys(BENCHES).join('|')} ...] [
   --all         boot: also the bzImage and the generic kernel
   --json FILE   write every value
   --dist DIR    measure the build in DIR (default dist), to compare two
-  --node FLAGS  flags of Node for ours, such as "--no-wasm-stack-checks"
+  --node=FLAGS  flags of Node for ours, such as --node="--no-wasm-stack-checks"
   --no-peer     leave QEMU out
   --write-docs  write ${DOCS}
 `
