@@ -68,7 +68,7 @@ function main(): void {
     }
     fs.rmSync(progress, { force: true })
   }
-  fs.writeFileSync(path.join(FOLDER, 'source.json'), `${JSON.stringify({ processor: cpuName(), kernel: os.release(), made: new Date().toISOString().slice(0, 10), command: 'npm run vectors' }, null, 2)}\n`)
+  fs.writeFileSync(path.join(FOLDER, 'source.json'), `${JSON.stringify({ processor: cpuName(), made: new Date().toISOString().slice(0, 10), command: 'npm run vectors' }, null, 2)}\n`)
   if (failed) process.exitCode = 1
 }
 

@@ -14,7 +14,7 @@ import { OP_GENERIC, OP_SYSTEM, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87, OP_U
 import { specialise } from './specialise'
 
 /** UOP_AUX of generic uops: operand size and where the operands are. */
-export const AUX_SIZE: u32 = 3 // log2 bytes
+// bits 0 and 1: log2 of the operand size
 export const AUX_DST_MEM: u32 = 4
 export const AUX_SRC_MEM: u32 = 8
 export const AUX_SRC_IMM: u32 = 16

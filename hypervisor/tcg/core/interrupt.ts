@@ -1,7 +1,7 @@
 /** Delivery of exceptions and interrupts, and IRET. Intel SDM volume 3, chapter 6 (protected and long mode) and 20 (real and virtual-8086 mode). */
 import {
-  GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, TR, IDTR_BASE, IDTR_LIMIT, CPL, MODE, MODE_64, EXCEPTION, ERROR_CODE, DR, RIP_SET, NMI_BLOCKED,
-  TRIPLE_FAULT, HALTED, LAST_DEBUG, G_STATS, STAT_EXCEPTIONS, STAT_INTERRUPTS, SCRATCH, CR0,
+  GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, TR, IDTR_BASE, IDTR_LIMIT, CPL, MODE, MODE_64, EXCEPTION,
+  ERROR_CODE, DR, NMI_BLOCKED, TRIPLE_FAULT, HALTED, LAST_DEBUG, G_STATS, STAT_EXCEPTIONS, STAT_INTERRUPTS, SCRATCH, CR0,
 } from './layout'
 import { raise, systemRead, writeFor, VEC_DF, VEC_TS, VEC_NP, VEC_SS, VEC_GP, VEC_PF, VEC_DB, segmentAddress } from './mmu'
 import { getRflags, setFlagsArith, FL_TF, FL_IF, FL_NT, FL_RF, FL_VM, FL_IOPL, FL_ARITH, FL_AC, FL_DF, FL_ID, FL_VIF, FL_VIP } from './flags'

@@ -24,7 +24,6 @@ export const G_RANGE_COUNT = 0x10028 // u32 number of entries in G_RANGES
 export const G_IRQ_DIRTY = 0x1002c // i32 atomic: set to 1 and notified by the main thread when a line in G_LINES changed
 export const G_KICK = 0x10030 // i32 atomic: 1 = leave run() at the next slice end (pause, reset, quit)
 export const G_WAKE = 0x10034 // i32 atomic: what a halted machine sleeps on (Atomics.wait); any waker stores 1 and notifies
-export const G_ICOUNT = 0x10038 // u64 instructions retired, all vCPUs
 export const G_VIRTUAL_NS = 0x10040 // u64 machine time in ns as of the last update (both clocks)
 export const G_ICOUNT_SKIP = 0x10048 // u64 ns skipped while every vCPU was halted (instruction-count clock)
 export const G_ICOUNT_SHIFT = 0x10050 // u32: one instruction = 2^shift ns in the instruction-count clock
@@ -37,7 +36,6 @@ export const G_RANGES = 0x10400 // up to 64 * 32 bytes: {start u64, end u64 (exc
 export const RANGE_READ_ONLY = 1
 export const G_IRQCHIP = 0x11000 // IOAPIC, PIC, PIT state, 4 KiB, layout private to core/irqchip.ts
 export const G_NEVER_TLB = 0x14000 // 16 KiB of TLB entries that never match: used while every access must take the slow path
-export const G_SCRATCH_END = 0x20000
 
 // ---- one vCPU ------------------------------------------------------------------------------------------------------------------
 export const CPU_AREA = 0x20000
@@ -69,7 +67,7 @@ export const MSR_STAR = 592, MSR_LSTAR = 600, MSR_CSTAR = 608, MSR_FMASK = 616, 
 export const MSR_SYSENTER_CS = 632, MSR_SYSENTER_ESP = 640, MSR_SYSENTER_EIP = 648, MSR_TSC_AUX = 656, MSR_PAT = 664
 export const MSR_MISC_ENABLE = 672, MSR_SPEC_CTRL = 680, MSR_APIC_BASE = 688, MSR_TSC_OFFSET = 696, MSR_TSC_DEADLINE = 704
 export const MSR_TSC_ADJUST = 712, MSR_KVM_WALL_CLOCK = 720, MSR_KVM_SYSTEM_TIME = 728, MSR_KVM_STEAL_TIME = 736, MSR_KVM_PV_EOI = 744
-export const MSR_KVM_ASYNC_PF = 752, MSR_MTRR_DEF_TYPE = 760, MSR_MTRR_FIXED = 768 // 11 * u64
+export const MSR_MTRR_DEF_TYPE = 760, MSR_MTRR_FIXED = 768 // 11 * u64
 export const MSR_MTRR_VARIABLE = 856 // 16 * u64 (8 base/mask pairs)
 
 export const XMM = 1024 // 16 * 16 bytes
@@ -93,15 +91,12 @@ export const CPL = 1500 // u32
 export const MODE = 1504 // u32: MODE_* of the running code segment
 export const INHIBIT = 1508 // u32: 1 = interrupts inhibited for one instruction (STI), 2 = MOV SS
 export const SIPI_VECTOR = 1512 // u32
-export const EXIT_REASON = 1516 // u32: EXIT_*
 export const INSTRUCTIONS = 1520 // u64 retired by this vCPU
 export const TRIPLE_FAULT = 1528 // u32
 export const NMI_BLOCKED = 1532 // u32
-export const FAULT_ADDRESS = 1536 // u64: linear address of the last page fault while it is delivered
 export const TLB_HAS_LARGE = 1544 // u32
-export const DELIVERING = 1548 // i32: vector being delivered (double-fault logic), -1 none
 export const LAST_DEBUG = 1552 // u64: pending DR6 bits for #DB
-export const EXIT_DATA = 1560 // u64
+export const EXIT_DATA = 1560 // u64: RFLAGS image of a paused vCPU, for the host
 export const FPU_BLOCK = 1568 // u32: non-zero = x87/MMX raise; bit 0 CR0.EM, bit 1 CR0.TS, bit 2 no CR4.OSFXSR
 export const CPUID_COUNT = 1572 // u32 entries in CPUID_TABLE
 export const PDPTE = 1576 // 4 * u64: page-directory pointers of PAE paging, as the last CR3 load found them
@@ -132,9 +127,8 @@ export const EVENT_INTR = 1 // the local APIC or PIC may have a deliverable inte
 export const EVENT_NMI = 2
 export const EVENT_INIT = 4
 export const EVENT_SIPI = 8
-export const EVENT_TIMER = 16
 
-export const EXIT_SLICE = 0, EXIT_HALT = 1, EXIT_KICK = 2, EXIT_SHUTDOWN = 3, EXIT_INTERNAL = 4
+export const EXIT_SLICE = 0, EXIT_HALT = 1, EXIT_KICK = 2, EXIT_SHUTDOWN = 3
 
 // ---- lazy flags: what CC_DST / CC_SRC mean ------------------------------------------------------------------------------------
 // For ADD..SAR the kind is base + log2(operand bytes). Results and operands are sign-extended, so ZF and SF are size-independent.

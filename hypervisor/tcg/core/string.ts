@@ -2,12 +2,12 @@
  * String instructions with and without repeat prefix. REP MOVS and REP STOS move whole page chunks at once (ERMS); long repeats are
  * cut into slices at iteration boundaries, where interrupts are taken, exactly as the architecture allows.
  */
-import { GPR, MODE, MODE_64, RFLAGS, RIP, RIP_BASE, RIP_SET, CPL, EXCEPTION, UOP_AUX, UOP_SEG, UOP_X, UOP_OFFSET, ES, PAGE_LINES, TLB_KERNEL_READ, TLB_USER_READ } from './layout'
+import { GPR, MODE, MODE_64, RFLAGS, RIP, RIP_BASE, RIP_SET, CPL, EXCEPTION, UOP_AUX, UOP_SEG, UOP_X, UOP_OFFSET, ES } from './layout'
 import { AUX_REP, AUX_REPNE } from './decode'
 import { flagZ, FL_DF, FL_RF } from './flags'
 import { alu } from './alu'
-import { failed, clearFailed, loadN, storeN, writeRegister, loadLinear, storeLinear, stringLinear, tlbRead, readTlb, writeTlb } from './operand'
-import { slowAccess, translate, ACCESS_READ, ACCESS_WRITE, xlFault, xlReadOnly, xlCode, pageRecord } from './mmu'
+import { failed, loadN, storeN, writeRegister, loadLinear, storeLinear, stringLinear, tlbRead, readTlb, writeTlb } from './operand'
+import { slowAccess, translate, ACCESS_READ, ACCESS_WRITE, xlFault, xlReadOnly, xlCode } from './mmu'
 
 /** Iterations of a repeat before interrupts are looked at again. */
 const SLICE: u64 = 4096

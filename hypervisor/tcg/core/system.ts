@@ -1,7 +1,8 @@
 /** System instructions: control and debug registers, descriptor tables, I/O, far transfers, interrupts, halt. Intel SDM volumes 2 and 3. */
 import {
-  GPR, RIP, RIP_SET, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, CS, SS, GS, LDTR, TR, FS, ES, DS, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, CR0, CR2, CR3, CR4, EFER, DR, CPL, MODE, MODE_64, EXCEPTION,
-  MSR_KERNEL_GS_BASE, HALTED, INHIBIT, LAST_DEBUG, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_X, UOP_SEG, UOP_OFFSET, RIP_BASE, EVENTS, G_STATS, STAT_PIO, STAT_HALTS,
+  GPR, RIP, RIP_SET, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, CS, SS, GS, LDTR, TR, FS, ES, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT,
+  CR0, CR2, CR3, CR4, EFER, DR, CPL, MODE, MODE_64, EXCEPTION, MSR_KERNEL_GS_BASE, HALTED, INHIBIT, LAST_DEBUG, UOP_AUX, UOP_D, UOP_S, UOP_IMM,
+  UOP_X, UOP_SEG, UOP_OFFSET, RIP_BASE, G_STATS, STAT_PIO, STAT_HALTS,
 } from './layout'
 import {
   F_SYSCALL, F_SYSRET, F_SYSENTER, F_SYSEXIT, F_CLTS, F_INVD, F_WRMSR, F_RDMSR, F_RDPMC, F_SLDT, F_STR, F_LLDT, F_LTR, F_VERR, F_VERW, F_SGDT, F_SIDT, F_LGDT, F_LIDT, F_SMSW, F_LMSW, F_INVLPG,
@@ -9,12 +10,15 @@ import {
   F_IN, F_OUT, F_INS, F_OUTS, F_ICEBP, F_HLT, F_CLI, F_STI,
 } from './decode-table.gen'
 import { AUX_DST_MEM, AUX_SRC_IMM, AUX_REP, AUX_REPNE } from './decode'
-import { raise, systemRead, systemWrite, probeWrite, flushTlb, flushPage, loadPdptes, checkPortBreakpoint, VEC_GP, VEC_UD, VEC_TS, VEC_NP, VEC_DB } from './mmu'
-import { getFlags, setFlagsArith, getRflags, flagO, FL_ARITH, FL_TF, FL_IF, FL_DF, FL_NT, FL_RF, FL_AC, FL_ID, FL_IOPL, FL_VM, FL_ZF, FL_VIF, FL_VIP } from './flags'
 import {
-  segment, pending, isProtected, isVm86, isLong, updateMode, readDescriptor, descLow, descHigh, descBase, descLimit, descAddress, descDpl, descPresent, descIsCode, setDescriptor, setSegment, setNull,
+  raise, systemRead, systemWrite, probeWrite, flushTlb, flushPage, loadPdptes, checkPortBreakpoint, VEC_GP, VEC_UD, VEC_NP, VEC_DB,
+} from './mmu'
+import { getFlags, setFlagsArith, flagO, FL_ARITH, FL_TF, FL_IF, FL_DF, FL_NT, FL_RF, FL_AC, FL_ID, FL_IOPL, FL_ZF } from './flags'
+import {
+  segment, pending, isProtected, isVm86, isLong, updateMode, readDescriptor, descLow, descHigh, descLimit, descAddress, descDpl, descPresent,
+  descIsCode, setDescriptor, setSegment, setNull,
 } from './segment'
-import { failed, clearFailed, loadN, writeRegister, loadLinear, storeLinear, address, source, stringLinear, push } from './operand'
+import { failed, clearFailed, loadN, writeRegister, loadLinear, storeLinear, address, source, stringLinear } from './operand'
 import { loadFarPointer, nextRip } from './generic'
 import { softwareInterrupt, interruptReturn, setRflags, KIND_SOFTWARE, KIND_ICEBP } from './interrupt'
 import { farTransfer, farReturn, syscall, sysret, sysenter, sysexit } from './far'

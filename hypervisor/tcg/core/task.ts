@@ -3,7 +3,7 @@ import {
   GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, LDTR, TR, CR0, CR3, CR4, CPL, GDTR_BASE, DR, LAST_DEBUG,
 } from './layout'
 import { raise, systemRead, systemWrite, probeWrite, flushTlb, loadPdptes, VEC_DB, VEC_TS, VEC_NP, VEC_GP, VEC_SS } from './mmu'
-import { getRflags, setFlagsArith, FL_NT, FL_VM, FL_ARITH } from './flags'
+import { getRflags, setFlagsArith, FL_NT, FL_VM } from './flags'
 import { segment, pending, readDescriptor, descLow, descHigh, descAddress, descBase, descLimit, descDpl, descPresent, descIsCode, setSegment, setNull, setRealSegment, setCs, updateMode, markAccessed } from './segment'
 
 /** The last system instruction got past the point of no return of a task switch. */
