@@ -82,6 +82,9 @@ suite_segments:
   LIMIT execute-only, 13, 0, c32_execute_only
   LIMIT code-write, 13, 0, c32_code_write
   LIMIT expand-down-inside, 13, 0, c32_expand_low
+  LIMIT bit-string, 13, 0, c32_bit_string
+  LIMIT bit-string-write, 13, 0, c32_bit_string_write
+  INSIDE bit-string-wraps, c32_bit_string_wraps
   INSIDE expand-down-above, c32_expand_high
   LIMIT call-beyond-code, 13, 0, c16_jump
   mov $KDATA, %eax
@@ -219,6 +222,25 @@ c32_last_byte:
   mov %eax, %ds
   mov %ds:0xffc, %eax
   movb $1, %ds:0xfff
+  int $VEC_DONE
+c32_bit_string:
+  mov $SMALL, %eax
+  mov %eax, %ds
+  mov $0x8000, %eax             # bit 0x8000 is in byte 0x1000
+c32_bit_string_at:
+  bt %eax, %ds:0
+  int $VEC_DONE
+c32_bit_string_write:
+  mov $SMALL, %eax
+  mov %eax, %ds
+  mov $0x8000, %eax
+c32_bit_string_write_at:
+  bts %eax, %ds:0
+  int $VEC_DONE
+c32_bit_string_wraps:           # 4 bytes below offset 0 are the top of the segment
+  mov $-32, %eax
+  mov $4, %ecx
+  btsl %eax, arena(%ecx)
   int $VEC_DONE
 c32_beyond:
   mov $SMALL, %eax

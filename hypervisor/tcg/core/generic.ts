@@ -20,7 +20,7 @@ import {
 } from './flags'
 import { alu, inc, dec, shift, doubleShift, mul, imul1, imul, div, idiv, crc32c } from './alu'
 import {
-  failed, clearFailed, loadN, writeRegister, loadLinear, storeLinear, address, addressOffset, source, openDestination, closeDestination, push, peek,
+  failed, clearFailed, loadN, writeRegister, loadLinear, storeLinear, address, addressOffset, bitStringAddress, source, openDestination, closeDestination, push, peek,
   dropStack, stackMask, setStackPointer, stackLinear, stringLinear,
 } from './operand'
 import { raise, VEC_GP, VEC_UD, probeWrite } from './mmu'
@@ -500,7 +500,7 @@ function bitTest(cpu: usize, u: usize, family: u32, size: u32, aux: u32): u32 {
   const offset: i64 = aux & AUX_DST_MEM && !immediate ? (index >> <i64>(3 + size)) << <i64>size : 0
   let value: u64
   if (family == F_BT) {
-    value = aux & AUX_DST_MEM ? loadLinear(cpu, u, address(cpu, u, 1 << size) + offset, size) : loadN(cpu + load<u16>(u, UOP_D), size)
+    value = aux & AUX_DST_MEM ? loadLinear(cpu, u, bitStringAddress(cpu, u, 1 << size, offset), size) : loadN(cpu + load<u16>(u, UOP_D), size)
     if (failed) return 1
   } else {
     const p = openDestination(cpu, u, size, offset)

@@ -76,6 +76,15 @@ export function addressOffset(cpu: usize, u: usize): u64 {
   return bits & AS_32 ? offset & 0xffffffff : offset
 }
 
+/** Linear address of a bit string's element: `offset` bytes from the operand, wrapped and checked like any other address. */
+export function bitStringAddress(cpu: usize, u: usize, access: u32, offset: i64): u64 {
+  const bits: u32 = load<u8>(u, UOP_SEG)
+  if (!offset || !(bits & (AS_LEGACY | AS_32 | AS_16))) return address(cpu, u, access) + offset
+  const at = (addressOffset(cpu, u) + offset) & (bits & AS_16 ? 0xffff : 0xffffffff)
+  if (bits & AS_LEGACY) return segmentAddress(cpu, bits & AS_SEG, at, access & 0xffff, (access >> 16) != 0)
+  return bits & AS_BASE ? at + load<u64>(cpu + SEG + (bits & AS_SEG) * SEG_SIZE, SEG_BASE) : at
+}
+
 /** Value of the source operand, zero-extended for registers and memory. */
 export function source(cpu: usize, u: usize, size: u32): u64 {
   const aux: u32 = load<u8>(u, UOP_AUX)
@@ -90,7 +99,7 @@ let destinationScratch: bool = false
 export function openDestination(cpu: usize, u: usize, size: u32, offset: i64): usize {
   destinationScratch = false
   if (!(load<u8>(u, UOP_AUX) & 4)) return cpu + load<u16>(u, UOP_D)
-  const va = address(cpu, u, (1 << size) | 0x10000) + offset
+  const va = bitStringAddress(cpu, u, (1 << size) | 0x10000, offset)
   destinationVa = va
   let p: usize = slowAccess ? 0 : tlbRead(writeTlb(cpu), va, 1 << size)
   if (!p) {
