@@ -21,7 +21,7 @@ export interface HostFacts {
 export function hostFacts(): HostFacts {
   const cpus = os.cpus()
   return {
-    cpu: cpus[0]?.model.trim() ?? 'unknown processor', cores: cpus.length, memoryGib: Math.round(os.totalmem() / 2 ** 30), kernel: os.release(),
+    cpu: cpus[0]?.model.trim() ?? 'unknown processor', cores: cpus.length, memoryGib: Math.round(os.totalmem() / 2 ** 30), kernel: os.release().split('-')[0] ?? '',
     node: process.version, v8: process.versions.v8, qemu: qemuVersion(), load: os.loadavg()[0] ?? 0,
   }
 }
