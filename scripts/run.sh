@@ -122,12 +122,11 @@ guests() {
   done
 }
 
-run_tests() {
+prepare_tests() {
   host_tools
   guests
   quietly 'lint' node node_modules/eslint/bin/eslint.js .
   quietly 'type check' node node_modules/typescript/bin/tsc --noEmit
-  node node_modules/vitest/vitest.mjs run "$@" </dev/null
 }
 
 case $task in
@@ -139,11 +138,13 @@ install_packages
 build
 case $task in
   start) start "$@" ;;
-  test) run_tests "$@" ;;
+  test)
+    prepare_tests
+    exec node node_modules/vitest/vitest.mjs run "$@" </dev/null
+    ;;
   test:full)
-    MESOVIRT_TEST_FULL=1
-    export MESOVIRT_TEST_FULL
-    run_tests "$@"
+    prepare_tests
+    exec node scripts/ts.mjs scripts/full-report.ts "$@" </dev/null
     ;;
   bench)
     host_tools

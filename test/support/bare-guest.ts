@@ -78,6 +78,68 @@ export const timing = (): Uint8Array => kernel([
   0x75, 0xd6, //                      jnz 1b (42 bytes back)
 ], say('done\n'), HALT)
 
+const SEED = [0x0f, 0x31, 0x89, 0xc3] // rdtsc; mov ebx, eax
+const NEXT_RANDOM = [
+  0x69, 0xdb, 0x0d, 0x66, 0x19, 0x00, // imul ebx, ebx, 1664525
+  0x81, 0xc3, 0x5f, 0xf3, 0x6e, 0x3c, // add ebx, 1013904223
+]
+/** Runs `body` for ever. */
+function forever(...body: number[][]): number[] {
+  const bytes = body.flat()
+  const JUMP_SIZE = 5
+  const back = new Uint8Array(Int32Array.of(-bytes.length - JUMP_SIZE).buffer)
+  return [...bytes, 0xe9, ...back]
+}
+
+/** Writes and reads random ports, in all sizes, with random values. */
+export const hammeringPorts = (): Uint8Array => kernel(SEED, forever(
+  NEXT_RANDOM,
+  [0x89, 0xda, 0xc1, 0xea, 0x10], //       mov edx, ebx; shr edx, 16
+  [0x89, 0xd8], //                         mov eax, ebx
+  [0xee, 0xec, 0xef, 0xed, 0x66, 0xef, 0x66, 0xed],
+  NEXT_RANDOM,
+  [0x89, 0xda, 0xc1, 0xea, 0x16], //       mov edx, ebx; shr edx, 22: the lowest 1024 ports, where the devices are
+  [0x89, 0xd8, 0xee, 0xec],
+))
+
+/** Maps 511 GiB and writes and reads random addresses from 3 GiB on, and those of the interrupt controllers. */
+export const hammeringMemory = (): Uint8Array => kernel(SEED, [
+  0xbf, 0x08, 0xa0, 0x00, 0x00, //         mov edi, 0xa008: second entry of the boot page-directory-pointer table
+  0xb8, 0x83, 0x00, 0x00, 0x40, //         mov eax, 1 GiB, present, writable, 1 GiB page
+  0xba, 0x00, 0x00, 0x00, 0x40, //         mov edx, 1 GiB
+  0xb9, 0xff, 0x01, 0x00, 0x00, //         mov ecx, 511
+  0x48, 0x89, 0x07, //                  1: mov [rdi], rax
+  0x48, 0x01, 0xd0, //                     add rax, rdx
+  0x48, 0x83, 0xc7, 0x08, //               add rdi, 8
+  0xff, 0xc9, 0x75, 0xf2, //               dec ecx; jnz 1b (14 bytes back)
+  0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, //   mov rax, cr3; mov cr3, rax
+], forever(
+  NEXT_RANDOM,
+  [0x89, 0xd9, 0xc1, 0xc1, 0x0d], //       mov ecx, ebx; rol ecx, 13
+  [0x89, 0xd8, 0xc1, 0xe8, 0x02], //       mov eax, ebx; shr eax, 2
+  [0x0d, 0x00, 0x00, 0x00, 0xc0], //       or eax, 3 GiB
+  [0x89, 0x08, 0x8b, 0x08, 0x88, 0x08], // mov [rax], ecx; mov ecx, [rax]; mov [rax], cl
+  [0x48, 0x8b, 0x10, 0x48, 0x89, 0x10], // mov rdx, [rax]; mov [rax], rdx
+  [0x89, 0xd8, 0xc1, 0xe8, 0x14], //       mov eax, ebx; shr eax, 20
+  [0x25, 0xf0, 0x0f, 0x00, 0x00], //       and eax, 0xff0
+  [0x0d, 0x00, 0x00, 0xe0, 0xfe], //       or eax, the local APIC
+  [0x89, 0xd9, 0x89, 0x08, 0x8b, 0x08], // mov ecx, ebx; mov [rax], ecx; mov ecx, [rax]
+  [0x89, 0xd8, 0xc1, 0xe8, 0x1b], //       mov eax, ebx; shr eax, 27
+  [0x0d, 0x00, 0x00, 0xc0, 0xfe], //       or eax, the IOAPIC
+  [0x89, 0xd9, 0x89, 0x08, 0x8b, 0x08],
+))
+
+/** 64 KiB of random bytes, the same for the same seed (xorshift). */
+export function randomCode(seed: number): Uint8Array {
+  let state = Math.imul(seed, 0x9e37_79b1) || 1
+  return kernel(Array.from({ length: 0x1_0000 }, () => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return state & 0xff
+  }))
+}
+
 /** Arguments of a machine with such a guest; the file is written into `folder`. */
 export function bareMachine(folder: string, image: Uint8Array, args: readonly string[] = ['-serial', 'stdio']): string[] {
   const file = path.join(folder, 'guest.elf')

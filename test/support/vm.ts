@@ -136,7 +136,9 @@ export class Run {
   /** Answers typed at the shell: the lines between the command and the next prompt. */
   async shell(command: string): Promise<string> {
     this.type(`${command}\n`)
-    await this.out.until(`${command}\r\n`)
+    // The guest's shell breaks lines at its 80th column.
+    const echo = [...command].map((character) => character.replace(/[.*+?^${}()|[\]\\]/, '\\$&')).join('[\\r\\n]*')
+    await this.out.until(new RegExp(`${echo}\r\n`))
     const text = await this.out.until(PROMPT)
     return text.slice(0, -PROMPT.length).replaceAll('\r\n', '\n').trim()
   }
