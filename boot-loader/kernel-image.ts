@@ -46,6 +46,17 @@ const NOT_A_FLAT_KERNEL: readonly (readonly [magic: readonly number[], what: str
   [[0x51, 0x46, 0x49, 0xfb], 'it is a qcow2 disk image'],
 ]
 
+/** UTF-8 without control characters. Text executes for a while (`n` and `o` are OUTS), so it would end as a puzzling guest reset. */
+function isText(head: Uint8Array): boolean {
+  if (head.some((byte) => (byte < 0x20 && (byte < 0x09 || byte > 0x0d)) || byte === 0x7f)) return false
+  try {
+    new TextDecoder('utf-8', { fatal: true }).decode(head, { stream: true }) // the last character may be cut
+    return true
+  } catch {
+    return false
+  }
+}
+
 /**
  * A flat `vmlinux.bin` (objcopy -O binary): loaded and entered at 16 MiB in 64-bit mode.
  * Its BSS is unknown, so nothing behind it is kept free but the rest of its last page.
@@ -56,6 +67,7 @@ export function parseFlat(image: ImageFile): KernelImage {
   for (const [magic, what] of NOT_A_FLAT_KERNEL) {
     if (magic.every((byte, index) => head[index] === byte)) throw image.unsupported(what)
   }
+  if (isText(head)) throw image.unsupported('it is a text')
   if (head.every((byte) => byte === 0)) throw image.unsupported('it begins with zeros, so it is neither a bzImage, an ELF file nor a flat kernel')
   return {
     format: 'flat', protocol: 'linux64', entry: FLAT_KERNEL_ADDRESS,

@@ -188,6 +188,7 @@ describe('other files', () => {
     ['nothing', new Uint8Array(0), 'KERNEL_DAMAGED'],
     ['a few bytes', new Uint8Array(100), 'KERNEL_DAMAGED'],
     ['zeros', new Uint8Array(1000), 'KERNEL_UNSUPPORTED'],
+    ['a text', new TextEncoder().encode('Größe: no kernel at all.\n'.repeat(40)), 'KERNEL_UNSUPPORTED'],
     ['gzip', Uint8Array.from([0x1f, 0x8b, ...new Uint8Array(1000).fill(8)]), 'KERNEL_UNSUPPORTED'],
     ['an initrd', Uint8Array.from([...new TextEncoder().encode('070701'), ...new Uint8Array(1000).fill(48)]), 'KERNEL_UNSUPPORTED'],
     ['more than memory holds', new Uint8Array(17 * MIB).fill(0x90), 'KERNEL_TOO_BIG'],
