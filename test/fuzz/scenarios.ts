@@ -75,6 +75,13 @@ export const scenarios: Readonly<Record<string, (machine: FuzzMachine) => string
     return run(machine) === L.EXIT_SLICE ? '' : 'the slice did not end'
   },
 
+  'a repeat uses up the slice like other instructions': (machine) => {
+    start(machine, [0x66, 0xb9, ...u32(0xffff_ffff), 0x66, 0x67, 0xf3, 0xac])
+    machine.core.runCpu(cpuAt(0), 100_000n)
+    const done = 0xffff_ffff - machine.view.getUint32(cpuAt(0) + L.GPR + 8, true)
+    return done > 50_000 && done < 150_000 ? '' : `${done} iterations in a slice of 100000 instructions`
+  },
+
   'data beside code drops no decoded code': (machine) => {
     start(machine, [...poke(CODE + 0x80, 1), ...poke(CODE + 0xfff, 2), ...poke(CODE + 0x40, 3), ...HLT])
     if (run(machine) !== L.EXIT_HALT) return 'the guest did not reach its HLT'

@@ -7,6 +7,7 @@ import { AUX_REP, AUX_REPNE } from './decode'
 import { flagZ, FL_DF, FL_RF } from './flags'
 import { alu } from './alu'
 import { failed, loadN, storeN, writeRegister, loadLinear, storeLinear, stringLinear, tlbRead, readTlb, writeTlb } from './operand'
+import { addRetired } from './time'
 import { slowAccess, translate, ACCESS_READ, ACCESS_WRITE, xlFault, xlReadOnly, xlCode } from './mmu'
 
 /** Iterations of a repeat before interrupts are looked at again. */
@@ -18,6 +19,8 @@ export function setSingleIteration(on: bool): void { singleIteration = on }
 @inline function slice(): u64 { return singleIteration ? 1 : SLICE }
 /** Bytes a bulk move may take in one go. */
 const BULK_SLICE: u64 = 1 << 20
+/** 64 bytes of a bulk move count like an instruction. */
+const BULK_COST: u64 = 6
 
 const RAX = GPR, RCX = GPR + 8, RSI = GPR + 48, RDI = GPR + 56
 
@@ -32,8 +35,12 @@ function advance(cpu: usize, register: u32, w: u32, delta: u64): void {
 // @ts-ignore: decorator
 @inline function step(cpu: usize, size: u32): u64 { return load<u32>(cpu, RFLAGS) & FL_DF ? 0 - (<u64>1 << size) : <u64>1 << size }
 
-/** The repeat is not over: come back to the same instruction after a look at interrupts. */
-function again(cpu: usize, u: usize): u32 {
+/**
+ * The repeat is not over: come back to the same instruction after a look at interrupts. What was done counts like as many instructions, or a slice of
+ * repeats would keep timers and the other vCPUs waiting for minutes.
+ */
+function again(cpu: usize, u: usize, done: u64): u32 {
+  addRetired(done)
   store<u64>(cpu, load<u64>(cpu, RFLAGS) | FL_RF, RFLAGS) // seen only by an event between iterations (SDM volume 3, 17.3.1.1)
   store<u64>(cpu, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET), RIP)
   store<u32>(cpu, 1, RIP_SET)
@@ -58,7 +65,7 @@ export function stringMove(cpu: usize, u: usize, size: u32): u32 {
   let count: u64 = repeated ? pointer(cpu, RCX, w) : 1
   let moved: u64 = 0
   for (let i: u64 = 0; count; i++) {
-    if (i == slice() || moved >= BULK_SLICE) return again(cpu, u)
+    if (i == slice() || moved >= BULK_SLICE) return again(cpu, u, singleIteration ? 0 : i + (moved >> BULK_COST))
     const source = stringLinear(cpu, segment, pointer(cpu, RSI, w), size, false)
     const target = stringLinear(cpu, ES, pointer(cpu, RDI, w), size, true)
     if (repeated && count > 1 && load<u32>(cpu, MODE) == MODE_64 && w == 3 && <i64>delta > 0 && !slowAccess && !singleIteration && load<i32>(cpu, EXCEPTION) < 0) {
@@ -102,7 +109,7 @@ export function stringStore(cpu: usize, u: usize, size: u32): u32 {
   const uniform = size == 0 || value == (0x0101010101010101 * byte & (size == 3 ? 0xffffffffffffffff : (<u64>1 << (8 << size)) - 1))
   let stored: u64 = 0
   for (let i: u64 = 0; count; i++) {
-    if (i == slice() || stored >= BULK_SLICE) return again(cpu, u)
+    if (i == slice() || stored >= BULK_SLICE) return again(cpu, u, singleIteration ? 0 : i + (stored >> BULK_COST))
     const target = stringLinear(cpu, ES, pointer(cpu, RDI, w), size, true)
     if (repeated && count > 1 && load<u32>(cpu, MODE) == MODE_64 && w == 3 && <i64>delta > 0 && !slowAccess && !singleIteration && <u64>((<i64>target << 16) >> 16) == target) {
       const chunk = min(count, pageRest(target) >> size)
@@ -134,7 +141,7 @@ export function stringLoad(cpu: usize, u: usize, size: u32): u32 {
   const w = width(u), segment: u32 = load<u8>(u, UOP_SEG), delta = step(cpu, size)
   let count: u64 = repeated ? pointer(cpu, RCX, w) : 1
   for (let i: u64 = 0; count; i++) {
-    if (i == slice()) return again(cpu, u)
+    if (i == slice()) return again(cpu, u, singleIteration ? 0 : i)
     const value = loadLinear(cpu, u, stringLinear(cpu, segment, pointer(cpu, RSI, w), size, false), size)
     if (failed) return 1
     writeRegister(cpu, RAX, size, value)
@@ -154,7 +161,7 @@ export function stringScan(cpu: usize, u: usize, size: u32): u32 {
   const repeated = (aux & (AUX_REP | AUX_REPNE)) != 0
   let count: u64 = repeated ? pointer(cpu, RCX, w) : 1
   for (let i: u64 = 0; count; i++) {
-    if (i == slice()) return again(cpu, u)
+    if (i == slice()) return again(cpu, u, singleIteration ? 0 : i)
     const value = loadLinear(cpu, u, stringLinear(cpu, ES, pointer(cpu, RDI, w), size, false), size)
     if (failed) return 1
     alu(cpu, 7, size, loadN(cpu + RAX, size), value)
@@ -172,7 +179,7 @@ export function stringCompare(cpu: usize, u: usize, size: u32): u32 {
   const repeated = (aux & (AUX_REP | AUX_REPNE)) != 0
   let count: u64 = repeated ? pointer(cpu, RCX, w) : 1
   for (let i: u64 = 0; count; i++) {
-    if (i == slice()) return again(cpu, u)
+    if (i == slice()) return again(cpu, u, singleIteration ? 0 : i)
     const a = loadLinear(cpu, u, stringLinear(cpu, segment, pointer(cpu, RSI, w), size, false), size)
     if (failed) return 1
     const b = loadLinear(cpu, u, stringLinear(cpu, ES, pointer(cpu, RDI, w), size, false), size)

@@ -26,7 +26,7 @@ import { rdmsr, wrmsr } from './msr'
 import { taskSwitched, clearTaskSwitched } from './task'
 import { portRead, portWrite } from './port'
 import { singleIteration } from './string'
-import { cutBudget } from './time'
+import { addRetired, cutBudget } from './time'
 import { getTpr, setTpr } from './lapic'
 export { cpuid, rdtsc } from './msr'
 export { loadSegment } from './segment'
@@ -449,6 +449,7 @@ function stringPort(cpu: usize, u: usize, input: bool, size: u32, aux: u32): u32
     if (!left) return 1
   }
   store<u64>(cpu, load<u64>(cpu, RFLAGS) | FL_RF, RFLAGS) // seen only by an event between iterations
+  addRetired(slice - 1) // as string.ts does
   return setRip(cpu, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET))
 }
 function widthMask(value: u64, w: u32): u64 { return w == 3 ? value : w == 2 ? value & 0xffffffff : value & 0xffff }
