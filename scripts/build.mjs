@@ -5,17 +5,14 @@ import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { build } from 'esbuild'
+import { ascArguments, CORE } from './asc-options.mjs'
 
 const root = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '..')
 process.chdir(root)
 const options = new Set(process.argv.slice(2))
 const say = (text) => process.stderr.isTTY ? process.stderr.write(`\r\x1b[K${text}`) : process.stderr.write(`${text}\n`)
 
-const CORE = 'hypervisor/tcg/core'
-/** Memory layout the core is compiled for: static data below 64 KiB .. see hypervisor/tcg/core/layout.ts. */
-const ASC = ['node_modules/assemblyscript/bin/asc.js', `${CORE}/index.ts`, '-o', 'dist/core.wasm', '-O3', '--noAssert',
-  '--runtime', 'stub', '--importMemory', '--sharedMemory', '--initialMemory', '1024', '--maximumMemory', '65536', '--enable', 'threads,simd,bulk-memory,sign-extension,nontrapping-f2i,mutable-globals',
-  '--memoryBase', '1024', '--use', 'abort=']
+const ASC = ascArguments(`${CORE}/index.ts`, 'dist/core.wasm')
 
 function runNode(args) {
   const result = spawnSync(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit'] })
@@ -38,6 +35,7 @@ async function buildCore() {
   if (!options.has('--force-core') && fs.existsSync('dist/core.wasm') && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === digest) return
   say('building core.wasm ...')
   runNode(ASC)
+  checkStaticData(fs.readFileSync('dist/core.wasm'))
   fs.writeFileSync(stamp, digest)
 }
 
@@ -47,8 +45,27 @@ const bundles = {
   'hypervisor/tcg/vcpu-worker.ts': 'dist/tcg-vcpu-worker.js',
 }
 
+/** The decode tables must end below the control words at 64 KiB (core/layout.ts): walks the wasm sections to the data segments. */
+function checkStaticData(wasm) {
+  let at = 8
+  const number = () => { let value = 0, shift = 0, byte; do { byte = wasm[at++]; value |= (byte & 127) << shift; shift += 7 } while (byte & 128); return value >>> 0 }
+  while (at < wasm.length) {
+    const section = wasm[at++], end = number() + at
+    for (let left = section === 11 ? number() : 0; left > 0; left--) {
+      at += 2 // active segment, i32.const
+      const offset = number()
+      at++ // end of the offset expression
+      const length = number()
+      if (offset + length > 0x10000) throw new Error(`static data of core.wasm ends at ${offset + length}, but only 64 KiB are reserved for it`)
+      at += length
+    }
+    at = end
+  }
+}
+
 async function buildBundles() {
   say('bundling ...')
+  for (const name of fs.readdirSync('dist')) if (/^chunk-.*\.js(\.map)?$/.test(name)) fs.rmSync(`dist/${name}`)
   // Splitting keeps the lazy imports lazy: `-help` must not pay for QMP, QMP not for the boot loader.
   await build({
     entryPoints: Object.entries(bundles).filter(([entry]) => fs.existsSync(entry)).map(([entry, out]) => ({ in: entry, out: path.basename(out, '.js') })),
