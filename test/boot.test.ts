@@ -15,7 +15,7 @@ describe('the cloud kernel', () => {
   })
 
   it('finds the memory, the processor and the interrupt controllers it was given', async () => {
-    const vm = new Run(linux({ args: ['-m', '512'] }).filter((word, index, all) => !(word === '256' || (word === '-m' && all[index + 1] === '256'))))
+    const vm = new Run(linux({ args: ['-m', '512'] }))
     await vm.out.until(PROMPT)
     const kilobytes = Number(/MemTotal:\s+(\d+) kB/.exec(await vm.shell('cat /proc/meminfo'))?.[1])
     expect(kilobytes).toBeGreaterThan(400 * 1024)
@@ -72,12 +72,20 @@ describe('the cloud kernel', () => {
     expect(await vm.end()).toEqual({ status: 0, signal: null })
   })
 
-  it('boots without ACPI, from the MP table', async () => {
-    const vm = new Run(linux({ append: 'console=ttyS0 panic=1 acpi=off' }))
+  it('boots without ACPI, where it knows no MP table and keeps to the PIC', async () => {
+    const vm = new Run(linux({ append: 'console=ttyS0 panic=1 quiet acpi=off' }))
     await vm.out.until(PROMPT)
-    expect(await vm.shell('ls /sys/firmware/acpi 2>/dev/null | wc -l')).toBe('0')
-    // Without ACPI this kernel has no way to power off, as its documentation of the machine says: a reset ends the process.
+    expect(await vm.shell('cat /proc/interrupts')).toMatch(/XT-PIC +ttyS0/)
     vm.type('reboot -f\n')
+    expect(await vm.end()).toEqual({ status: 0, signal: null })
+  })
+
+  it('halts at exit without ACPI, since nothing else can power it off; a signal ends the machine', async () => {
+    const vm = new Run(linux({ append: 'console=ttyS0 panic=1 quiet acpi=off' }))
+    await vm.out.until(PROMPT)
+    vm.type('exit\n')
+    await vm.out.until('System halted')
+    vm.child.kill('SIGTERM')
     expect(await vm.end()).toEqual({ status: 0, signal: null })
   })
 })
@@ -88,6 +96,17 @@ describe('the generic kernel', () => {
     await vm.out.until(PROMPT)
     expect(await vm.shell('uname -r')).toMatch(/^\d+\.\d+\.\d+-\d+-amd64$/)
     vm.type('exit\n')
+    expect(await vm.end()).toEqual({ status: 0, signal: null })
+  })
+
+  it('without ACPI finds its processors and interrupt controllers in the MP table', async () => {
+    const vm = new Run(linux({ kernel: guests.generic.vmlinux, initrd: guests.generic.initrd, args: ['-machine', 'microvm,acpi=off', '-smp', '2'] }))
+    await vm.out.until(PROMPT)
+    expect(await vm.shell('ls /sys/firmware/acpi/tables 2>/dev/null | wc -l')).toBe('0')
+    expect(await vm.shell('nproc')).toBe('2')
+    expect(await vm.shell('dmesg | grep MPTABLE:')).toContain('OEM ID')
+    expect(await vm.shell('cat /proc/interrupts')).toMatch(/IO-APIC.*ttyS0/)
+    vm.type('reboot -f\n')
     expect(await vm.end()).toEqual({ status: 0, signal: null })
   })
 })

@@ -1,5 +1,6 @@
 /** The first minutes of a new user: clone, `npm start`, a shell. Everything is installed, built and fetched anew. */
 import { execFileSync, spawn } from 'node:child_process'
+import type { ChildProcess, StdioOptions } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -20,21 +21,42 @@ afterAll(() => fs.rmSync(path.dirname(clone), { recursive: true, force: true }))
 
 /** The environment of a login shell, not that of a test run inside npm. */
 const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) =>
-  !/^(npm_package|npm_lifecycle|npm_command|npm_execpath|npm_node_execpath|VITEST|NODE_ENV|MESOVIRT|TEST|PROD|DEV|MODE|SSR|BASE_URL)/.test(name)))
+  !/^(npm_(package|lifecycle|command|execpath|node_execpath).*|VITEST.*|MESOVIRT.*|NODE_ENV|TEST|PROD|DEV|MODE|SSR|BASE_URL)$/.test(name)))
+
+/** Runs npm in the clone, with everything it starts in a process group of its own, which ends with the tests. */
+function npm(task: string, stdio: StdioOptions): ChildProcess {
+  const run = spawn('npm', [task], { cwd: clone, env: environment, stdio, detached: true })
+  const pid = run.pid
+  if (pid === undefined) throw new Error('npm cannot be started')
+  groups.add(pid)
+  run.once('close', () => groups.delete(pid))
+  return run
+}
+const groups = new Set<number>()
+const endGroups = () => groups.forEach((pid) => process.kill(-pid, 'SIGKILL'))
+process.on('exit', endGroups)
+afterAll(endGroups)
 
 it('npm start with a script on its input installs, builds, fetches, boots, answers and ends with status 0', async () => {
-  const run = spawn('npm', ['start'], { cwd: clone, env: environment, stdio: ['pipe', 'pipe', 'pipe'] })
+  const run = npm('start', 'pipe')
   const out = new Transcript('npm start'), err = new Transcript('npm start, standard error')
-  run.stdout.setEncoding('utf8').on('data', (text: string) => out.append(text))
-  run.stderr.setEncoding('utf8').on('data', (text: string) => err.append(text))
+  run.stdout?.setEncoding('utf8').on('data', (text: string) => out.append(text))
+  run.stderr?.setEncoding('utf8').on('data', (text: string) => err.append(text))
   const status = new Promise<number | null>((resolve) => run.once('close', (code) => {
     out.end(`it ended with status ${code}: ${err.all.slice(-2000)}`)
     resolve(code)
   }))
-  run.stdin.end('uname -a\nexit\n')
+  run.stdin?.end('uname -a\nexit\n')
   await out.until(/Linux mesovirt \S+-cloud-amd64 .* x86_64 GNU\/Linux/, PATIENCE_MS)
   expect(await status).toBe(0)
 }, PATIENCE_MS)
+
+it('npm test passes', async () => {
+  const log = fs.openSync(`${clone}.log`, 'w')
+  const run = npm('test', ['ignore', log, log])
+  const status = await new Promise((resolve) => run.once('close', resolve))
+  expect(status, fs.readFileSync(`${clone}.log`, 'utf8').slice(-5000)).toBe(0)
+}, 3 * PATIENCE_MS)
 
 describeWhere(HAS_TERMINALS, TERMINALS, 'on a terminal', () => {
   it('npm start reaches the shell, which answers; exit ends it with status 0', async () => {

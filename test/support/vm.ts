@@ -152,8 +152,8 @@ export interface LinuxOptions { readonly kernel?: string; readonly initrd?: stri
 
 /** Arguments of a Linux guest with its console on standard input and output. */
 export function linux({ kernel = guests.cloud.vmlinux, initrd = guests.cloud.initrd, append = 'console=ttyS0 panic=1 quiet', args = [] }: LinuxOptions = {}): string[] {
-  const serial = args.includes('-serial') ? [] : ['-serial', 'stdio']
-  return ['-machine', 'microvm', '-accel', 'tcg', '-m', '256', '-kernel', kernel, '-initrd', initrd, ...serial, ...args, '-append', append]
+  const defaults = [['-machine', 'microvm'], ['-m', '256'], ['-serial', 'stdio']].filter(([option]) => !args.includes(option as string)).flat()
+  return ['-accel', 'tcg', ...defaults, '-kernel', kernel, '-initrd', initrd, ...args, '-append', append]
 }
 
 /** Starts a machine with a monitor and connects to it. */
