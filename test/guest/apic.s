@@ -97,6 +97,12 @@ suite_apic:
   call window
   mov order, %eax
   CHECK "apic.order", 0x6151
+  movl $0, order                # two classes in one 32-bit word of the request register
+  movl $0x4004e, APIC + 0x300
+  movl $0x40051, APIC + 0x300
+  call window
+  mov order, %eax
+  CHECK "apic.order-in-word", 0x514e
   movq $hook_apic, trap_hook
 
   # ---- errors

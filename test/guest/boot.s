@@ -100,6 +100,7 @@ main:
   SUITE suite_privilege
   SUITE suite_segments
   SUITE suite_system
+  SUITE suite_conditions
   SUITE suite_smc
   SUITE suite_strings
   SUITE suite_identity

@@ -150,6 +150,22 @@ suite_pic_pit:
   OUTB 0x43, 0x30               # PIT mode 0: one interrupt on line 0
   OUTB 0x40, 50
   OUTB 0x40, 0
+  OUTB 0x20, 0xc3               # priorities rotated: now line 0 is the lower one
+  OUTB 0x21, 0xfe
+  mov $200, %ecx                # at most about 0.2 s
+1:mov $1193, %eax
+  call delay
+  OUTB 0x20, 0x0a
+  in $0x20, %al
+  and $1, %eax
+  jnz 2f
+  loop 1b
+2:
+  CHECK "pic.rotated.request", 1
+  call window
+  mov vector_count + PIC_BASE*4, %eax
+  CHECK "pic.rotated.lower-waits", 0
+  OUTB 0x20, 0xc7               # and back
   OUTB 0x21, 0xee
   mov $PIC_BASE, %ebx
   call await

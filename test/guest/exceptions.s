@@ -198,6 +198,21 @@ suite_exceptions:
   stmxcsr arena
   mov arena, %eax
   CHECK "exception.xm.flag", 0x1d84
+  movl $0x9780, arena           # flush to zero, but underflow is unmasked: then it does nothing, and 2^-126 * 2^-1 is exact
+  ldmxcsr arena
+  movl $0x00800000, arena
+  movss arena, %xmm0
+  movl $0x3f000000, arena
+  movss arena, %xmm1
+  FAULT "exception.xm.underflow", 19, 0, mulss %xmm1, %xmm0
+  stmxcsr arena
+  mov arena, %eax
+  CHECK "exception.xm.underflow-exact", 0x9790
+  movl $0x3f800000, arena
+  movss arena, %xmm0
+  xorps %xmm1, %xmm1
+  movl $0x1d80, arena
+  ldmxcsr arena
   mov $CR4_DEFAULT & ~0x400, %eax
   mov %rax, %cr4
   FAULT "exception.xm.without-osxmmexcpt", 6, 0, divss %xmm1, %xmm0

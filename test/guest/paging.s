@@ -251,6 +251,8 @@ suite_paging:
   xor %ecx, %eax
   movzx %ax, %eax
   CHECK "paging.2m.translation", 0
+  mov $VA, %rax                 # its first 4 KiB are used too
+  mov (%rax), %ax
   movq $test_pt + 7, test_pd
   mov $VA + 0x1fffff, %rax
   invlpg (%rax)

@@ -51,6 +51,23 @@ suite_smc:
   movb $0x88, 1(%rdi)
   call *%rdi
   CHECK "smc.cross-page.first", 0x99332288
+  # ---- a jump that crosses a page: its second page holds nothing but three bytes of the displacement
+  movb $0xe9, (%rdi)
+  mov $smc_first, %eax
+  sub $smc_page + 0x1003, %eax
+  mov %eax, 1(%rdi)
+  call *%rdi
+  mov %eax, %ebx
+  mov $smc_second, %eax
+  sub $smc_page + 0x1003, %eax
+  shr $8, %eax
+  mov %ax, 2(%rdi)
+  shr $16, %eax
+  mov %al, 4(%rdi)
+  call *%rdi
+  shl $8, %ebx
+  or %ebx, %eax
+  CHECK "smc.cross-page.jump", 0x102
   # ---- by string, SSE, locked and stack writes
   mov $smc_page, %edi
   mov $0x90, %al
@@ -59,6 +76,12 @@ suite_smc:
   movb $0xc3, smc_page + 64
   mov $7, %eax
   call smc_page
+  movl $0x000001b8, smc_page + 64 # the end of a long straight run of code, in another cache line than its beginning
+  movw $0xc300, smc_page + 68
+  call smc_page
+  movb $2, smc_page + 65
+  call smc_page
+  CHECK "smc.other-line", 2
   movl $0x000001b8, smc_source  # mov $1, %eax
   movl $0x00c30000, smc_source + 4
   mov $smc_source, %esi
@@ -141,6 +164,14 @@ smc_function:
 smc_opcode:
   cmc
   nop
+  ret
+.balign 256                     # the two differ in the upper bytes of a displacement only
+smc_first:
+  mov $1, %eax
+  ret
+.balign 256
+smc_second:
+  mov $2, %eax
   ret
 .bss
 .balign 4096

@@ -228,6 +228,17 @@ suite_system:
   mov trap_rflags, %rax
   and $0x3200, %eax
   CHECK "system.popf.user-iopl3", 0x3200
+  movl $2, user_flags           # IRET within ring 3 obeys the same rules
+  USER u_iret
+  TRAP "system.iret.user", VEC_DONE
+  mov trap_rflags, %rax
+  and $0x203200, %eax
+  CHECK "system.iret.user-iopl0", 0x200000
+  movl $0x3002, user_flags
+  USER u_iret
+  mov trap_rflags, %rax
+  and $0x3200, %eax
+  CHECK "system.iret.user-iopl3", 0x3200
   movl $2, user_flags
   pushq $0x3002
   popfq
@@ -330,6 +341,16 @@ u_rdtsc:
 u_sti:
   sti
   int $VEC_DONE
+u_iret:
+  mov %rsp, %rdx
+  pushq $UDATA
+  push %rdx
+  pushq $0x203202
+  pushq $U64
+  lea 1f(%rip), %rax
+  push %rax
+  iretq
+1:int $VEC_DONE
 u_popf:
   pushq $0x203202
   popfq
