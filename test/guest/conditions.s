@@ -1,6 +1,6 @@
-# Flags and who uses them, in one breath: an emulator may keep the operands of the last arithmetic instruction instead of its flags and have short cuts
-# for frequent pairs. Each conditional jump, ADC, SBB, INC and CMOVcc comes right behind each producer of flags and must agree with SETcc. SDM volume 1,
-# 3.4.3 and appendix B; only flags that the producer defines.
+# Flags and who uses them, in one breath: an emulator may keep the operands of the last arithmetic instruction instead of its flags and have
+# short cuts for frequent pairs. Each conditional jump, ADC, SBB, INC and CMOVcc comes right behind each producer of flags and must agree with
+# SETcc. SDM volume 1, 3.4.3 and appendix B.
 .include "macros.inc"
 .text
 .global suite_conditions

@@ -10,7 +10,7 @@ export function applyFault(source: string, fault: Fault): string {
   const pieces = source.split(fault.find)
   const times = fault.times ?? 1
   if (pieces.length - 1 === times) return pieces.join(fault.replace)
-  throw new Error(`${fault.file} holds the text of the fault "${fault.name}" ${pieces.length - 1} times, not ${times}; adapt test/seeded-faults/faults.ts`)
+  throw new Error(`${fault.file} has the text of the fault "${fault.name}" ${pieces.length - 1} times, not ${times}: adapt test/seeded-faults/faults.ts`)
 }
 
 /** @param folder an empty folder to work in, @returns the path of the .wasm file. @throws Error with the compiler's message */
@@ -28,13 +28,16 @@ export async function buildCore(folder: string, fault?: Fault): Promise<string> 
   return out
 }
 
-/** Runs a script of ours or of a package, without blocking. `status` is null when it was killed because it took longer than `limitMs`. */
+/** Runs a script of ours or of a package, without blocking. `status` is null when it took longer than `limitMs` and was killed. */
 export function run(argv: readonly string[], limitMs = 600_000): Promise<{ status: number | null, output: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'pipe'], timeout: limitMs, killSignal: 'SIGKILL' })
     let output = ''
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => { output += chunk.toString() })
     child.on('error', reject)
-    child.on('close', (status) => { resolve({ status, output }) })
+    child.on('close', (status, signal) => {
+      if (signal !== null && !child.killed) reject(new Error(`node ${argv.join(' ')} ended by ${signal}\n${output}`))
+      else resolve({ status, output })
+    })
   })
 }
