@@ -1,7 +1,6 @@
 /** The operating system's id of the calling thread (gettid(2)), as QMP's query-cpus reports it. Off Linux there is none: the process id stands in. */
 import { readlinkSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import type Koffi from 'koffi'
+import { ffi } from './ffi.ts'
 
 /**
  * Id of the calling thread. /proc/thread-self comes first: a synchronous readlink runs on the calling thread and costs microseconds, loading
@@ -23,9 +22,7 @@ function fromProc(): number | undefined {
 
 function fromLibc(): number | undefined {
   try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi
-    const gettid = koffi.load(null).func('int gettid()') as () => number
-    return gettid()
+    return ffi().libc.gettid()
   } catch {
     return undefined
   }
