@@ -7,26 +7,31 @@ import { openChardev } from '../device-model/chardev/open.ts'
 import { onProcessEnd } from '../host/cleanup.ts'
 import { MesovirtError } from '../host/errors.ts'
 import { LightMachine } from '../machine/light.ts'
+import { buildOnAccelerator } from './accelerator.ts'
 import { closeLog, logger } from './log.ts'
 import { notifyReady } from './ready.ts'
 import type { CharBackend } from '../device-model/contracts.ts'
 import type { BootPhase } from '../device-model/platform-ports.ts'
 import type { LightMachineOptions } from '../machine/light.ts'
+import type { AcceleratorFactory } from './accelerator.ts'
 import type { Monitors } from './monitors.ts'
 import type { VmConfig } from './options/config.ts'
 import type { ChardevInfo, CpuInfo, VirtualMachine } from './vm.ts'
 
 const log = logger('lifecycle')
 
+/** Takes a line for the user about a choice that was made for them. */
+export type Notice = (line: string) => void
+
 /**
  * Runs a machine to its end.
  * @returns exit status of the process: 0 after a shutdown of any kind, 1 after an error of our own
  * @throws MesovirtError for everything that keeps the machine from starting; nothing is left open then
  */
-export async function launch(config: VmConfig): Promise<number> {
+export async function launch(config: VmConfig, notice: Notice): Promise<number> {
   const closers: (() => Promise<unknown> | void)[] = []
   try {
-    return await run(config, (closer) => closers.push(closer))
+    return await run(config, notice, (closer) => closers.push(closer))
   } finally {
     for (const close of closers.reverse()) {
       try {
@@ -39,7 +44,7 @@ export async function launch(config: VmConfig): Promise<number> {
   }
 }
 
-async function run(config: VmConfig, atEnd: (closer: () => Promise<unknown> | void) => void): Promise<number> {
+async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promise<unknown> | void) => void): Promise<number> {
   // Until there is a machine to end (a character device may wait for its client), a signal ends the process.
   let quit: (reason: 'host-qmp-quit' | 'host-signal', signal?: NodeJS.Signals) => void = (_reason, signal) => {
     process.exit(signal === undefined ? 0 : statusOf(signal))
@@ -60,7 +65,8 @@ async function run(config: VmConfig, atEnd: (closer: () => Promise<unknown> | vo
   }
 
   const serial = config.serial === undefined ? undefined : backends.get(config.serial)
-  const machine = new LightMachine(machineOptions(config, serial))
+  const machine = await buildOnAccelerator(config.accelerator, { memory: config.memory.size, notice },
+    (accelerator) => new LightMachine(machineOptions(config, serial, accelerator)))
   atEnd(() => machine.close())
   quit = (reason) => machine.quit(reason)
 
@@ -82,10 +88,10 @@ async function run(config: VmConfig, atEnd: (closer: () => Promise<unknown> | vo
   return 0
 }
 
-function machineOptions(config: VmConfig, serial: CharBackend | undefined): LightMachineOptions {
+function machineOptions(config: VmConfig, serial: CharBackend | undefined, accelerator: AcceleratorFactory): LightMachineOptions {
   const { smp, clock, boot, actions, machine, memory } = config
   return {
-    memory: memory.size, kernel: boot.kernel, initrd: boot.initrd, commandLine: boot.append, acpi: machine.acpi, clock, serial,
+    memory: memory.size, kernel: boot.kernel, initrd: boot.initrd, commandLine: boot.append, acpi: machine.acpi, clock, serial, accelerator,
     topology: { cpus: smp.cpus, sockets: smp.sockets, dies: smp.dies, cores: smp.clusters * smp.cores, threads: smp.threads },
     onGuestReset: actions.reboot,
     onShutdown: actions.shutdown,

@@ -39,7 +39,7 @@ export async function launchCommand(argv: readonly string[]): Promise<number | u
       openLog(config.log)
       if (config.pidFile !== undefined) (await import('../machine-manager/pidfile.ts')).createPidFile(config.pidFile)
       const { launch } = await import('../machine-manager/lifecycle.ts')
-      return launch(config)
+      return launch(config, say)
     }
   }
 }

@@ -65,7 +65,7 @@ function waitForReady(child: ChildProcess, pipe: Readable): Promise<number> {
     // `close` comes after the last of standard error, so the copy's own error line is out by now.
     child.once('close', (status, signal) => {
       if (text.startsWith(READY_WORD)) return
-      if (reported === '') say(`-daemonize: the background copy ended before it was ready (${signal ?? `status ${status ?? 1}`})`)
+      if (reported === '' || signal !== null) say(`-daemonize: the background copy ended before it was ready (${signal ?? `status ${status ?? 1}`})`)
       finish(1)
     })
   })

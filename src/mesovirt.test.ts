@@ -13,7 +13,8 @@ let kernel: string
 const LIFECYCLE = `
 import { notifyReady } from './ready.ts'
 import { logger } from './log.ts'
-export async function launch(config) {
+export async function launch(config, notice) {
+  if (config.accelerator.chosenBy === 'default') notice('accelerator of ' + config.accelerator.candidates)
   if (config.name === 'fails') throw new Error('two\\nlines')
   if (config.daemonize) {
     if (config.name === 'dies') process.kill(process.pid, 'SIGKILL')
@@ -91,7 +92,8 @@ describe('mesovirt', () => {
   })
 
   it('says which accelerator it chose when nobody did', () => {
-    expect(run(['-kernel', kernel]).err).toBe('mesovirt: accelerator tcg (our software CPU): kvm is not in this version\n')
+    expect(run(['-kernel', kernel]).err).toBe('mesovirt: accelerator of kvm,tcg\n')
+    expect(run(['-kernel', kernel, '-icount', '3', '-accel', 'kvm:tcg']).err).toBe('mesovirt: accelerator tcg (our software CPU): -icount counts its instructions\n')
   })
 
   it('-D logs to standard error', () => {

@@ -63,7 +63,15 @@ describe('options', () => {
     const { good, start } = setUp()
     expect(start('-kernel', good, '-device', 'virtio-blk-device,drive=d0')).toMatch(/virtio-blk-device/)
     expect(mistake('-kernel', good, '-M', 'q35')).toMatch(/q35/)
-    expect(start('-kernel', good, '-enable-kvm')).toMatch(/kvm/)
+    expect(mistake('-kernel', good, '-accel', 'test')).toBe('-accel test: device tests without a CPU (test) are not in this version')
+  })
+
+  it('what one accelerator only can do is refused for the other', () => {
+    const { good } = setUp()
+    expect(mistake('-kernel', good, '-accel', 'kvm', '-icount', '3')).toMatch(/-icount and -accel kvm: .* use -accel tcg/)
+    expect(mistake('-kernel', good, '-accel', 'tcg,kernel-irqchip=on')).toMatch(/kernel-irqchip belongs to kvm/)
+    expect(mistake('-kernel', good, '-accel', 'kvm,kernel-irqchip=split')).toMatch(/kernel-irqchip=split/)
+    expect(mistake('-kernel', good, '-accel', 'tcg', '-m', '4G')).toMatch(/-m 4G: .* at most 3584M/)
   })
 })
 

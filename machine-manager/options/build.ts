@@ -1,8 +1,8 @@
 /** Options -> VmConfig: defaults, and what options mean together. Where two options say the same thing the rule is beside the code. */
-import type { AcceleratorConfig, ActionConfig, BootConfig, ChardevConfig, ClockConfig, LogConfig, MachineConfig, MonitorConfig, TraceEvent,
+import type { AcceleratorConfig, AcceleratorName, ActionConfig, BootConfig, ChardevConfig, ClockConfig, LogConfig, MachineConfig, MonitorConfig, TraceEvent,
   VmConfig } from './config.ts'
 import { parseKeyValues } from './grammar.ts'
-import type { Occurrence } from './grammar.ts'
+import type { KeyValue, Occurrence } from './grammar.ts'
 import { checkStatus, readCharacterDevice, readValues, readVariant, Values } from './interpret.ts'
 import type { NamedValues } from './interpret.ts'
 import { optionError, printable } from './errors.ts'
@@ -56,6 +56,8 @@ function collect(draft: Draft, { spec }: KnownOption, value: string | undefined)
   const { form } = spec
   switch (form.kind) {
     case 'flag':
+      if (spec.name === 'enable-kvm') draft.accelerators.push('kvm')
+      return
     case 'unread':
       return
     case 'words':
@@ -64,9 +66,13 @@ function collect(draft: Draft, { spec }: KnownOption, value: string | undefined)
     case 'plain':
       if (value !== undefined) draft.plain.set(spec.name, String(parseValue(form.type, value, where)))
       return
-    case 'keys':
-      collectKeys(draft, spec.name, readValues(parseKeyValues(value ?? '', form.implied, where), form.sub, where))
+    case 'keys': {
+      const pairs = parseKeyValues(value ?? '', form.implied, where)
+      const values = readValues(pairs, form.sub, where)
+      if (spec.name === 'accel') checkAcceleratorProperties(pairs, (values.text('accel') ?? '').split(':'))
+      collectKeys(draft, spec.name, values)
       return
+    }
     case 'variants': {
       const named = readVariant(value ?? '', form.key, form.variants, where, form.common)
       if (spec.name === 'chardev') addChardev(draft, named, named.values.text('id') ?? '', `${where} id=${named.values.text('id') ?? ''}`)
@@ -151,12 +157,13 @@ function assemble(draft: Draft): BuiltConfig {
   const daemonize = draft.given.has('daemonize')
   checkChardevs(draft.chardevs, daemonize)
   checkReferences(draft)
-  const memory = { size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM) }
+  const accelerator = acceleratorConfig(draft, notices)
+  const memory = { size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]) }
   const smp = fillTopology(givenTopology(draft.values('smp')))
   const uuid = draft.plain.get('uuid')
   const config: VmConfig = {
     machine: machineConfig(draft.values('machine')),
-    accelerator: chooseAccelerator(draft, notices),
+    accelerator,
     cpu: { model: draft.values('cpu').text('model') === 'max' ? 'max' : 'host' },
     smp,
     memory,
@@ -212,21 +219,41 @@ function machineConfig(values: Values): MachineConfig {
   }
 }
 
-/** -accel wins over -machine accel=; among several the first that works does, and a line says so when it is not the first. */
-function chooseAccelerator(draft: Draft, notices: string[]): AcceleratorConfig {
+/**
+ * Which accelerators may be taken, in which order: -accel (of which -enable-kvm is one) wins over -machine accel=. Whether kvm works is the host's to say,
+ * so the choice itself is made at the launch. Guest time counted in instructions (-icount) leaves tcg only.
+ */
+function acceleratorConfig(draft: Draft, notices: string[]): AcceleratorConfig {
   const fromMachine = draft.values('machine').text('accel')
-  const asked = draft.accelerators.length > 0 ? draft.accelerators.join(':') : fromMachine
+  const asked = (draft.accelerators.length > 0 ? draft.accelerators.join(':') : fromMachine)?.split(':')
+  const counted = draft.given.has('icount')
   if (asked === undefined) {
-    notices.push('accelerator tcg (our software CPU): kvm is not in this version')
-    return { kind: 'tcg', chosenBy: 'default' }
+    if (counted) notices.push('accelerator tcg (our software CPU): -icount counts its instructions')
+    return { candidates: counted ? ['tcg'] : ['kvm', 'tcg'], chosenBy: 'default' }
   }
-  const names = asked.split(':')
-  if (!names.includes('tcg')) {
-    const which = names.length > 1 ? 'these accelerators are' : 'this accelerator is'
-    throw optionError('OPTION_LATER', `-accel ${asked}`, `${which} not in this version; use -accel tcg`)
+  const known = [...new Set(asked)].filter((name): name is AcceleratorName => name === 'kvm' || name === 'tcg')
+  if (known.length === 0) throw laterError(`-accel ${asked[0] ?? ''}`, 'device tests without a CPU (test)')
+  if (draft.values('machine').has('kernel-irqchip') && !known.includes('kvm')) {
+    throw optionError('OPTION_VALUE', '-machine kernel-irqchip=', 'kernel-irqchip belongs to kvm; leave it out, or use -accel kvm')
   }
-  if (names[0] !== 'tcg') notices.push(`accelerator tcg (our software CPU): ${names[0] ?? ''} is not in this version`)
-  return { kind: 'tcg', chosenBy: 'user' }
+  if (asked[0] !== known[0]) notices.push(`-accel ${asked[0] ?? ''} is not in this version; ${known.join(' or ')} is used`)
+  if (!counted) return { candidates: known, chosenBy: 'user' }
+  if (!known.includes('tcg')) {
+    throw optionError('OPTION_CONFLICT', '-icount and -accel kvm', 'a processor does not count instructions into time; use -accel tcg, or leave out -icount')
+  }
+  if (known[0] === 'kvm') notices.push('accelerator tcg (our software CPU): -icount counts its instructions')
+  return { candidates: ['tcg'], chosenBy: 'user' }
+}
+
+/** Properties of one accelerator only: each is refused for the other, as by QEMU. A list of names (kvm:tcg) takes both kinds. */
+const PROPERTY_OF: Readonly<Record<string, AcceleratorName>> = { 'kernel-irqchip': 'kvm', kernel_irqchip: 'kvm', thread: 'tcg', 'tb-size': 'tcg', 'split-wx': 'tcg' }
+
+function checkAcceleratorProperties(pairs: readonly KeyValue[], names: readonly string[]): void {
+  for (const { key } of pairs) {
+    const owner = Object.hasOwn(PROPERTY_OF, key) ? PROPERTY_OF[key] : undefined
+    if (owner === undefined || names.includes(owner)) continue
+    throw optionError('OPTION_VALUE', `-accel ${names.join(':')},${key}=`, `${key} belongs to ${owner}; leave it out, or use -accel ${owner}`)
+  }
 }
 
 function givenTopology(values: Values): Parameters<typeof fillTopology>[0] {

@@ -13,8 +13,11 @@ export interface MachineConfig {
   readonly dumpGuestCore: boolean
 }
 
+export type AcceleratorName = 'kvm' | 'tcg'
+
 export interface AcceleratorConfig {
-  readonly kind: 'tcg'
+  /** In order of preference, each once: the first that works on this host is taken (machine-manager/accelerator.ts). */
+  readonly candidates: readonly AcceleratorName[]
   /** `default`: nobody asked for one. */
   readonly chosenBy: 'user' | 'default'
 }

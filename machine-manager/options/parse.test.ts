@@ -4,7 +4,7 @@ import path from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { MesovirtError } from '../../host/errors.ts'
-import type { ChardevConfig, VmConfig } from './config.ts'
+import type { AcceleratorName, ChardevConfig, VmConfig } from './config.ts'
 import { parseCommandLine } from './parse.ts'
 import { renderArguments } from './render.ts'
 import { OPTIONS } from './table.ts'
@@ -33,7 +33,7 @@ describe('a command line becomes a configuration', () => {
   it('has defaults for everything but the kernel', () => {
     expect(configOf()).toEqual({
       machine: { type: 'microvm', acpi: 'auto', memShare: false, dumpGuestCore: true },
-      accelerator: { kind: 'tcg', chosenBy: 'default' },
+      accelerator: { candidates: ['kvm', 'tcg'], chosenBy: 'default' },
       cpu: { model: 'host' },
       smp: { cpus: 1, maxCpus: 1, sockets: 1, dies: 1, clusters: 1, cores: 1, threads: 1 },
       memory: { size: 256 * MIB },
@@ -46,7 +46,7 @@ describe('a command line becomes a configuration', () => {
   it('reads the example of the manual', () => {
     const config = configOf('-machine', 'microvm', '-accel', 'tcg', '-m', '256', '-initrd', 'i.img', '-append', 'console=ttyS0', '-serial', 'stdio',
       '-qmp', 'unix:vm.sock,server,nowait')
-    expect(config.accelerator).toEqual({ kind: 'tcg', chosenBy: 'user' })
+    expect(config.accelerator).toEqual({ candidates: ['tcg'], chosenBy: 'user' })
     expect(config.boot).toEqual({ kernel: 'vmlinuz', initrd: 'i.img', append: 'console=ttyS0' })
     expect(config.chardevs).toEqual([
       { label: 'serial0', kind: 'stdio' },
@@ -139,11 +139,41 @@ describe('a command line becomes a configuration', () => {
     expect([cpus, maxCpus, sockets, dies, clusters, cores, threads]).toEqual(expected)
   })
 
-  it.each<[string[], number]>([[[], 1], [['-accel', 'tcg'], 0], [['-accel', 'kvm:tcg'], 1], [['-accel', 'kvm', '-accel', 'tcg'], 1],
-    [['-machine', 'accel=kvm:tcg'], 1],
-    [['-machine', 'accel=kvm', '-accel', 'tcg'], 0]])('%j gives %i lines about the accelerator', (argv, count) => {
-    const { notices } = launchOf(...argv, ...KERNEL)
-    expect(notices.filter((line) => line.includes('kvm is not in this version'))).toHaveLength(count)
+  it.each<[string[], AcceleratorName[], string?]>([
+    [['-accel', 'kvm'], ['kvm']],
+    [['-accel', 'tcg'], ['tcg']],
+    [['-enable-kvm'], ['kvm']],
+    [['-accel', 'KVM:TCG'], ['kvm', 'tcg']],
+    [['-accel', 'kvm', '-accel', 'tcg'], ['kvm', 'tcg']],
+    [['-accel', 'tcg:kvm'], ['tcg', 'kvm']],
+    [['-accel', 'kvm:tcg:kvm'], ['kvm', 'tcg']],
+    [['-machine', 'accel=kvm:tcg'], ['kvm', 'tcg']],
+    [['-machine', 'accel=kvm', '-accel', 'tcg'], ['tcg']],
+    [['-machine', 'accel=kvm', '-enable-kvm'], ['kvm']],
+    [['-enable-kvm', '-accel', 'tcg'], ['kvm', 'tcg']],
+    [['-accel', 'kvm,kernel-irqchip=on'], ['kvm']],
+    [['-machine', 'accel=kvm,kernel_irqchip=on'], ['kvm']],
+    [['-accel', 'kvm:tcg,kernel-irqchip=on,thread=multi'], ['kvm', 'tcg']],
+    [['-accel', 'tcg,thread=single,tb-size=64,split-wx=on'], ['tcg']],
+    [['-accel', '{"accel":"kvm:tcg"}'], ['kvm', 'tcg']],
+    [['-accel', 'test:tcg'], ['tcg'], '-accel test is not in this version; tcg is used'],
+    [['-icount', '3', '-accel', 'tcg'], ['tcg']],
+    [['-icount', '3', '-accel', 'kvm:tcg'], ['tcg'], 'accelerator tcg (our software CPU): -icount counts its instructions'],
+  ])('%j asks for %j', (argv, candidates, notice) => {
+    const { config, notices } = launchOf(...argv, ...KERNEL)
+    expect(config.accelerator).toEqual({ candidates, chosenBy: 'user' })
+    expect(notices).toEqual(notice === undefined ? [] : [notice])
+  })
+
+  it('without -accel the host decides at the launch, unless instructions are counted', () => {
+    expect(launchOf(...KERNEL)).toMatchObject({ config: { accelerator: { candidates: ['kvm', 'tcg'], chosenBy: 'default' } }, notices: [] })
+    expect(launchOf('-icount', '3', ...KERNEL)).toMatchObject({ config: { accelerator: { candidates: ['tcg'], chosenBy: 'default' } },
+      notices: ['accelerator tcg (our software CPU): -icount counts its instructions'] })
+  })
+
+  it('memory beyond the software CPU is kept where kvm may be taken', () => {
+    expect(configOf('-m', '4G').memory.size).toBe(4096 * MIB)
+    expect(configOf('-m', '4G', '-accel', 'kvm').memory.size).toBe(4096 * MIB)
   })
 
   it('asks for help or version whatever else is there', () => {
@@ -159,7 +189,7 @@ describe('a mistake is one line that says what to do', () => {
     ['', 'OPTION_MISSING', '-machine microvm: needs a kernel; add -kernel FILE'],
     ['-kernel a -kernel b', 'OPTION_REPEATED', '-kernel: is given twice; give it once'],
     ['-S -freeze', 'OPTION_REPEATED', '-S: is given twice; give it once'],
-    ['-machine microvm,foo=1', 'OPTION_UNKNOWN', '-machine foo: unknown property; it takes type, accel, acpi, mem-share or dump-guest-core'],
+    ['-machine microvm,foo=1', 'OPTION_UNKNOWN', '-machine foo: unknown property; it takes type, accel, kernel-irqchip, acpi, mem-share or dump-guest-core'],
     ['-machine memshare=on', 'OPTION_UNKNOWN', '-machine memshare: unknown property; did you mean mem-share?'],
     ['-machine acpi=on,acpi=off', 'OPTION_REPEATED', '-machine acpi: is given twice; give it once'],
     ['-machine q35', 'OPTION_LATER', '-machine type=q35: StandardMachines (q35) are not in this version'],
@@ -167,10 +197,31 @@ describe('a mistake is one line that says what to do', () => {
     ['-machine microvn', 'OPTION_VALUE', '-machine type=microvn: "microvn" is not known; did you mean microvm?'],
     ['-machine usb=on', 'OPTION_VALUE', '-machine usb=on: only off is supported'],
     ['-machine mem-share=maybe', 'OPTION_VALUE', '-machine mem-share=maybe: must be on or off'],
-    ['-accel kvm', 'OPTION_LATER', '-accel kvm: this accelerator is not in this version; use -accel tcg'],
-    ['-accel test', 'OPTION_LATER', '-accel test: this accelerator is not in this version; use -accel tcg'],
-    ['-enable-kvm', 'OPTION_LATER', '-enable-kvm: hardware virtualization (kvm) and what needs it are not in this version'],
-    ['-accel hax', 'OPTION_VALUE', '-accel accel=hax: "hax" is not known; use tcg'],
+    ['-accel test', 'OPTION_LATER', '-accel test: device tests without a CPU (test) are not in this version'],
+    ['-machine accel=test', 'OPTION_LATER', '-accel test: device tests without a CPU (test) are not in this version'],
+    ['-accel hax', 'OPTION_VALUE', '-accel accel=hax: "hax" is not known; use kvm or tcg'],
+    ['-accel kvm:', 'OPTION_VALUE', '-accel accel=: the value is empty; use kvm or tcg'],
+    ['-accel thread=multi', 'OPTION_MISSING', '-accel: needs accel=; add it'],
+    ['-accel kvm,kernel-irqchip=off', 'OPTION_LATER',
+      '-accel kernel-irqchip=off: interrupt controllers outside the kernel (kernel-irqchip=off) are not in this version'],
+    ['-accel kvm,kernel_irqchip=split', 'OPTION_LATER',
+      '-accel kernel-irqchip=split: interrupt controllers half outside the kernel (kernel-irqchip=split) are not in this version'],
+    ['-machine kernel_irqchip=split', 'OPTION_LATER',
+      '-machine kernel-irqchip=split: interrupt controllers half outside the kernel (kernel-irqchip=split) are not in this version'],
+    ['-accel kvm,dirty-ring-size=4096', 'OPTION_LATER', "-accel dirty-ring-size: KVM's dirty rings are not in this version"],
+    ['-accel kvm,notify-vmexit=run', 'OPTION_LATER', '-accel notify-vmexit: forced exits (notify-vmexit) are not in this version'],
+    ['-accel kvm,device=/dev/kvm2', 'OPTION_LATER', '-accel device: other devices than /dev/kvm are not in this version'],
+    ['-accel kvm,kvm-shadow-mem=1M', 'OPTION_LATER', "-accel kvm-shadow-mem: limits on KVM's shadow page tables are not in this version"],
+    ['-accel tcg,one-insn-per-tb=on', 'OPTION_LATER', '-accel one-insn-per-tb: blocks of one instruction (one-insn-per-tb) are not in this version'],
+    ['-accel kvm,igd-passthru=on', 'OPTION_UNKNOWN', '-accel igd-passthru: unknown property; it takes accel or kernel-irqchip'],
+    ['-accel kvm,thread=multi', 'OPTION_VALUE', '-accel kvm,thread=: thread belongs to tcg; leave it out, or use -accel tcg'],
+    ['-accel kvm,tb-size=64', 'OPTION_VALUE', '-accel kvm,tb-size=: tb-size belongs to tcg; leave it out, or use -accel tcg'],
+    ['-accel tcg,kernel-irqchip=on', 'OPTION_VALUE', '-accel tcg,kernel-irqchip=: kernel-irqchip belongs to kvm; leave it out, or use -accel kvm'],
+    ['-machine accel=tcg,kernel-irqchip=on', 'OPTION_VALUE', '-machine kernel-irqchip=: kernel-irqchip belongs to kvm; leave it out, or use -accel kvm'],
+    ['-icount 3 -accel kvm', 'OPTION_CONFLICT',
+      '-icount and -accel kvm: a processor does not count instructions into time; use -accel tcg, or leave out -icount'],
+    ['-icount 3 -enable-kvm', 'OPTION_CONFLICT',
+      '-icount and -accel kvm: a processor does not count instructions into time; use -accel tcg, or leave out -icount'],
     ['-cpu Skylake', 'OPTION_VALUE', '-cpu model=Skylake: "Skylake" is not known; use host or max'],
     ['-smp 0', 'OPTION_VALUE', '-smp cpus=0: must be a whole number between 1 and 254'],
     ['-smp 255', 'OPTION_VALUE', '-smp cpus=255: must be a whole number between 1 and 254'],
@@ -179,7 +230,7 @@ describe('a mistake is one line that says what to do', () => {
     ['-smp sockets=254,cores=254', 'OPTION_VALUE', '-smp: the topology has 64516 vCPUs, at most 254 are possible'],
     ['-m 127', 'OPTION_VALUE', '-m size=127: must be between 128M and 512G'],
     ['-m 513G', 'OPTION_VALUE', '-m size=513G: must be between 128M and 512G'],
-    ['-m 4G', 'OPTION_VALUE', '-m 4G: the tcg accelerator can give a guest at most 3584M; use -m 3584 or less'],
+    ['-accel tcg -m 4G', 'OPTION_VALUE', '-m 4G: the tcg accelerator can give a guest at most 3584M; use -m 3584 or less'],
     ['-m 134217729b', 'OPTION_VALUE', '-m 134217729b: must be a multiple of 4K'],
     ['-m lots', 'OPTION_VALUE', '-m size=lots: not a size; write a number with K, M, G or T, such as 512M'],
     ['-m 256,maxmem=1G', 'OPTION_LATER', '-m maxmem: memory hot-plug devices are not in this version'],
@@ -315,7 +366,8 @@ describe('a configuration written out as a command line', () => {
   const arbitrary: fc.Arbitrary<VmConfig> = fc.record({
     machine: fc.record({ type: fc.constant('microvm' as const), acpi: fc.constantFrom('auto', 'on', 'off'), memShare: fc.boolean(),
       dumpGuestCore: fc.boolean() }),
-    accelerator: fc.record({ kind: fc.constant('tcg' as const), chosenBy: fc.constantFrom('user', 'default') }),
+    accelerator: fc.oneof(fc.constant({ candidates: ['kvm', 'tcg'], chosenBy: 'default' } as const),
+      fc.record({ candidates: fc.constantFrom<AcceleratorName[]>(['kvm'], ['tcg'], ['kvm', 'tcg'], ['tcg', 'kvm']), chosenBy: fc.constant('user' as const) })),
     cpu: fc.record({ model: fc.constantFrom('host', 'max') }),
     smp,
     memory: fc.record({ size: fc.integer({ min: 32 * 1024, max: 3584 * 256 }).map((pages) => pages * 4096) }),
@@ -336,6 +388,8 @@ describe('a configuration written out as a command line', () => {
     pretty: fc.boolean(),
   }).map(({ pretty, ...rest }) => ({
     ...rest,
+    // Counted time leaves the software CPU only.
+    accelerator: rest.clock.kind === 'host' ? rest.accelerator : { candidates: ['tcg'] as const, chosenBy: rest.accelerator.chosenBy },
     serial: rest.chardevs[0]?.label,
     monitors: rest.chardevs.slice(1, 3).map((config, index) => ({ id: index === 0 ? 'monitor' : undefined, chardev: config.label, pretty })),
   }))

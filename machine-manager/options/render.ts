@@ -16,7 +16,7 @@ export function renderArguments(config: VmConfig): string[] {
   const { machine, smp, boot, actions, clock, log } = config
   add('machine', renderKeyValues(pairs({ type: machine.type, acpi: machine.acpi, 'mem-share': machine.memShare,
     'dump-guest-core': machine.dumpGuestCore }), 'type'))
-  if (config.accelerator.chosenBy === 'user') add('accel', config.accelerator.kind)
+  if (config.accelerator.chosenBy === 'user') add('accel', config.accelerator.candidates.join(':'))
   add('cpu', config.cpu.model)
   add('smp', renderKeyValues(pairs({
     cpus: smp.cpus, maxcpus: smp.maxCpus, sockets: smp.sockets, dies: smp.dies, clusters: smp.clusters, cores: smp.cores, threads: smp.threads,

@@ -52,7 +52,7 @@ export const CONTROL_OPTIONS: readonly OptionSpec[] = [
     },
   },
   {
-    name: 'icount', group: 'Time and debugging', help: 'Guest time follows the number of instructions: runs repeat exactly. tcg only.',
+    name: 'icount', group: 'Time and debugging', help: 'Guest time follows the number of instructions: runs repeat exactly. Of tcg only, which it therefore chooses.',
     form: {
       kind: 'keys', implied: 'shift',
       sub: [

@@ -2,7 +2,7 @@
 import { GIB, MIB } from './values.ts'
 import type { OptionSpec, SubOption } from './option-types.ts'
 import { ON_OFF, PATH, TEXT_255, ignored, later } from './option-types.ts'
-import type { Choice } from './values.ts'
+import type { Choice, ValueType } from './values.ts'
 
 export const MAX_CPUS = 254
 export const MIN_RAM = 128 * MIB
@@ -12,8 +12,8 @@ export const DEFAULT_RAM = 256 * MIB
 export const MAX_APPEND_BYTES = 2047
 
 const ACCELERATORS: readonly Choice[] = [
+  { name: 'kvm', help: "the processor's virtualization, on x86-64 Linux" },
   { name: 'tcg', help: 'our software CPU, runs anywhere' },
-  { name: 'kvm', help: 'hardware virtualization', status: later('hardware virtualization (kvm) and what needs it') },
   { name: 'test', help: 'no guest code runs', status: later('device tests without a CPU (test)') },
 ]
 
@@ -27,6 +27,14 @@ const TYPES: readonly Choice[] = [
 const count = (key: string, help: string, fallback?: string): SubOption =>
   ({ key, type: { kind: 'integer', min: 1, max: MAX_CPUS }, help, ...(fallback === undefined ? {} : { default: fallback }) })
 
+const KERNEL_IRQCHIP: ValueType = {
+  kind: 'choice', choices: [
+    { name: 'on', aliases: ['yes', 'true'], help: 'in the kernel' },
+    { name: 'off', aliases: ['no', 'false'], status: later('interrupt controllers outside the kernel (kernel-irqchip=off)') },
+    { name: 'split', status: later('interrupt controllers half outside the kernel (kernel-irqchip=split)') },
+  ],
+}
+
 const ONLY_ARM = ignored('it means something on aarch64 only')
 
 export const MACHINE_OPTIONS: readonly OptionSpec[] = [
@@ -37,6 +45,7 @@ export const MACHINE_OPTIONS: readonly OptionSpec[] = [
       sub: [
         { key: 'type', type: { kind: 'choice', choices: TYPES }, default: 'microvm', help: 'machine type, any case' },
         { key: 'accel', type: { kind: 'preference', choices: ACCELERATORS }, help: 'as -accel, which wins when both are given' },
+        { key: 'kernel-irqchip', aliases: ['kernel_irqchip'], type: KERNEL_IRQCHIP, default: 'on', help: 'as of -accel kvm' },
         {
           key: 'acpi', type: { kind: 'choice', choices: [{ name: 'auto' }, { name: 'on', aliases: ['yes', 'true'] },
             { name: 'off', aliases: ['no', 'false'] }] }, default: 'auto',
@@ -52,15 +61,25 @@ export const MACHINE_OPTIONS: readonly OptionSpec[] = [
     },
   },
   {
-    name: 'accel', group: 'Machine', repeatable: true, help: 'What runs guest instructions; several are tried in order (kvm:tcg). Default: tcg.',
+    name: 'accel', group: 'Machine', repeatable: true, argument: '[accel=]kvm|tcg[:...][,key=value...]',
+    help: 'What runs guest instructions; of several (kvm:tcg, or -accel kvm -accel tcg) the first that works. Default: kvm where the processor has vmx or svm and '
+      + '/dev/kvm opens, else tcg, and a line on standard error says which and why; mesovirt doctor explains it.',
     form: {
       kind: 'keys', implied: 'accel',
       sub: [
         { key: 'accel', type: { kind: 'preference', choices: ACCELERATORS }, help: 'the accelerator', required: true },
-        { key: 'thread', type: { kind: 'choice', choices: [{ name: 'single' }, { name: 'multi' }] }, help: 'vCPUs per host thread',
+        { key: 'kernel-irqchip', aliases: ['kernel_irqchip'], type: KERNEL_IRQCHIP, default: 'on', help: 'kvm: where interrupt controllers and interval timer are' },
+        { key: 'thread', type: { kind: 'choice', choices: [{ name: 'single' }, { name: 'multi' }] }, help: 'tcg: vCPUs per host thread',
           status: ignored('tcg decides about its threads') },
-        { key: 'tb-size', type: { kind: 'integer', min: 0, max: 1024 * 1024 }, help: 'translation cache, MiB',
+        { key: 'tb-size', type: { kind: 'integer', min: 0, max: 1024 * 1024 }, help: 'tcg: translation cache, MiB',
           status: ignored('tcg sizes its caches itself') },
+        { key: 'split-wx', type: ON_OFF, help: 'tcg: generated code is never writable', status: ignored('tcg generates no machine code of its own') },
+        { key: 'one-insn-per-tb', type: ON_OFF, help: 'tcg: blocks of one instruction', status: later('blocks of one instruction (one-insn-per-tb)') },
+        { key: 'device', type: PATH, help: 'kvm: another device than /dev/kvm', status: later('other devices than /dev/kvm') },
+        { key: 'dirty-ring-size', type: TEXT_255, help: 'kvm: rings of written pages', status: later("KVM's dirty rings") },
+        { key: 'notify-vmexit', type: TEXT_255, help: 'kvm: exits forced on a guest that makes none', status: later('forced exits (notify-vmexit)') },
+        { key: 'notify-window', type: TEXT_255, help: 'kvm: how long to wait for them', status: later('forced exits (notify-vmexit)') },
+        { key: 'kvm-shadow-mem', type: TEXT_255, help: 'kvm: size of the shadow page tables', status: later("limits on KVM's shadow page tables") },
       ],
     },
   },
@@ -70,7 +89,7 @@ export const MACHINE_OPTIONS: readonly OptionSpec[] = [
       kind: 'keys', implied: 'model',
       sub: [
         { key: 'model', type: { kind: 'choice', choices: [{ name: 'host', help: 'all the accelerator has' }, { name: 'max', help: 'the same' }] },
-          default: 'host', help: 'model' },
+          default: 'host', help: 'model, with either accelerator' },
         { key: 'pmu', type: ON_OFF, help: 'performance counters', status: ONLY_ARM },
         { key: 'sve', type: ON_OFF, help: 'scalable vectors', status: ONLY_ARM },
         { key: 'kvm-steal-time', type: ON_OFF, help: 'stolen time', status: ONLY_ARM },
@@ -105,8 +124,7 @@ export const MACHINE_OPTIONS: readonly OptionSpec[] = [
   { name: 'mem-prealloc', group: 'Machine', form: { kind: 'flag' }, help: 'Touch all guest memory at start.', status: later('memory back-ends') },
   { name: 'numa', group: 'Machine', form: { kind: 'unread' }, repeatable: true, help: 'NUMA nodes and distances.', machines: ['q35', 'virt'],
     status: later('NUMA nodes') },
-  { name: 'enable-kvm', group: 'Machine', form: { kind: 'flag' }, help: 'As -accel kvm.',
-    status: later('hardware virtualization (kvm) and what needs it') },
+  { name: 'enable-kvm', group: 'Machine', form: { kind: 'flag' }, help: 'As -accel kvm.' },
   { name: 'name', group: 'Machine', help: 'Name of the machine, for query-name and people.', argument: '[guest=]NAME',
     form: {
       kind: 'keys', implied: 'guest',

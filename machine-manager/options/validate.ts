@@ -1,6 +1,6 @@
 /** Rules between values: topology, memory, owners of the terminal, files. What one value may be is in the table. */
 import fs from 'node:fs'
-import type { ChardevConfig, CpuTopology, VmConfig } from './config.ts'
+import type { AcceleratorName, ChardevConfig, CpuTopology, VmConfig } from './config.ts'
 import { optionError, printable } from './errors.ts'
 import { MAX_APPEND_BYTES, MAX_CPUS } from './table-machine.ts'
 import { MIB, formatSize } from './values.ts'
@@ -43,14 +43,18 @@ export function fillTopology(given: GivenTopology): CpuTopology {
   return { cpus, maxCpus, sockets, dies, clusters, cores, threads }
 }
 
-/** @param size bytes, already within the range of the table */
-export function checkMemory(size: number): number {
+/** @param size bytes, already within the range of the table; @param accelerator the one preferred */
+export function checkMemory(size: number, accelerator: AcceleratorName | undefined): number {
   if (size % PAGE !== 0) throw optionError('OPTION_VALUE', `-m ${formatSize(size)}`, 'must be a multiple of 4K')
-  if (size > MAX_TCG_RAM) {
-    throw optionError('OPTION_VALUE', `-m ${formatSize(size)}`,
-      `the tcg accelerator can give a guest at most 3584M; use -m ${MAX_TCG_RAM / MIB} or less`)
-  }
+  if (accelerator === 'tcg') checkTcgMemory(size)
   return size
+}
+
+/** @param why the reason for tcg where nobody asked for it; @throws MesovirtError OPTION_VALUE */
+export function checkTcgMemory(size: number, why = ''): void {
+  if (size <= MAX_TCG_RAM) return
+  throw optionError('OPTION_VALUE', `-m ${formatSize(size)}`,
+    `the tcg accelerator can give a guest at most 3584M${why === '' ? '' : `, and it is taken since ${why}`}; use -m ${MAX_TCG_RAM / MIB} or less`)
 }
 
 /** @returns the UUID in lower case */
