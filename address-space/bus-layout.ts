@@ -17,7 +17,7 @@ export interface BusConnection {
   readonly port: { postMessage(message: unknown): void }
 }
 
-export const MAX_SLOTS = 64
+export const MAX_SLOTS = 254
 export const MAX_PAGES = 128
 
 // ---- header ----

@@ -24,7 +24,7 @@ import type { ShadowPage, ShadowPageOptions } from './shadow-page.ts'
 export interface BusServerOptions {
   readonly memory: AddressSpace
   readonly ports: AddressSpace
-  /** vCPU workers, 1 to 64 */
+  /** vCPU workers, 1 to 254 */
   readonly slots: number
   /** A device threw. The access is answered with all ones. Default: thrown again outside the bus, to the fatal path. */
   readonly onFault?: (error: unknown) => void
@@ -104,6 +104,16 @@ export class BusServer {
     if (!this.#referenced) port1.unref()
     Atomics.store(this.#words, TOLD, 0)
     return { buffer: this.#buffer, slot, port: port2 }
+  }
+
+  /** For workers that wake main by other means than a port (an eventfd): the memory of their buses. Whatever wakes main calls `wake`. */
+  get memory(): SharedArrayBuffer {
+    return this.#buffer
+  }
+
+  /** Main was told of a post or a call. */
+  wake(): void {
+    this.#onWakeUp()
   }
 
   /** Keeps the process alive for accesses to come: while the machine runs. */

@@ -43,6 +43,7 @@ const bundles = {
   'src/mesovirt.ts': 'dist/mesovirt.js',
   'src/index.ts': 'dist/index.js',
   'hypervisor/tcg/vcpu-worker.ts': 'dist/tcg-vcpu-worker.js',
+  'hypervisor/kvm/vcpu-worker.ts': 'dist/kvm-vcpu-worker.js',
 }
 
 /** The decode tables must end below the control words at 64 KiB (core/layout.ts): walks the wasm sections to the data segments. */

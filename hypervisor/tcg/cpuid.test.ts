@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { CpuTopology } from '../hypervisor.ts'
 import { ANY_SUBLEAF, cpuidTable } from './cpuid.ts'
-import { apicIdOf, placeOf, topologyShifts } from './topology.ts'
+import { apicIdOf, placeOf, topologyShifts } from '../topology.ts'
 
 const ONE: CpuTopology = { cpus: 1, sockets: 1, dies: 1, cores: 1, threads: 1 }
 const CPUID_SLOTS = 64

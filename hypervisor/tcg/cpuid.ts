@@ -4,7 +4,7 @@
  * the performance counters.
  */
 import type { CpuTopology } from '../hypervisor.ts'
-import { apicIdOf, topologyShifts } from './topology.ts'
+import { apicIdOf, topologyShifts } from '../topology.ts'
 
 export interface CpuidEntry {
   readonly leaf: number

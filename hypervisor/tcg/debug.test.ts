@@ -1,5 +1,6 @@
 import { beforeEach, expect, test } from 'vitest'
-import { readLinear, registersText, translateLinear, writeEntryState } from './debug.ts'
+import { registersText } from '../registers-text.ts'
+import { readLinear, shownRegisters, translateLinear, writeEntryState } from './debug.ts'
 
 // Offsets of core/layout.ts, declared again.
 const GPR = 0, RIP = 144, SEG = 192, SEG_SIZE = 32, SEG_LIMIT = 8, SEG_ATTR = 12, CS = 1, DS = 3, CR0 = 480, CR3 = 496, CR4 = 504, EFER = 512, EXIT_DATA = 1560
@@ -26,7 +27,7 @@ test('registers have the names and widths that QEMU prints', () => {
   set(GPR + 3 * 8, 0xdead_beefn)
   set(RIP, 0xffff_ffff_8100_0000n)
   set(EXIT_DATA, 0x246n)
-  const text = registersText(view, CPU)
+  const text = registersText(shownRegisters(view, CPU))
   expect(text).toContain('CPU#0\nRAX=0000000000001234 RBX=00000000deadbeef RCX=')
   expect(text).toContain('RIP=ffffffff81000000 RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=0')
   expect(text).toMatch(/^CR0=00000000 CR2=0{16} CR3=0{16} CR4=00000000$/m)
@@ -44,7 +45,7 @@ test('entry state: segments get the attributes of a descriptor, the rest its pla
   expect(view.getUint32(CPU + SEG + DS * SEG_SIZE + SEG_ATTR, true)).toBe(0x00c0_9300)
   expect(view.getUint32(CPU + SEG + DS * SEG_SIZE + SEG_LIMIT, true)).toBe(0xffff_ffff)
   expect(view.getBigUint64(CPU + GPR + 6 * 8, true)).toBe(0x7000n)
-  expect(registersText(view, CPU)).toContain('CS =0010 0000000000000000 ffffffff 00a09b00 DPL=0 CS64')
+  expect(registersText(shownRegisters(view, CPU))).toContain('CS =0010 0000000000000000 ffffffff 00a09b00 DPL=0 CS64')
 })
 
 test('without paging a linear address is physical', () => {

@@ -1,61 +1,38 @@
 /**
- * The state of a paused vCPU of the software CPU from outside: text of `info registers` in QEMU's shape, linear reads through its page tables
+ * The state of a paused vCPU of the software CPU from outside: what `info registers` shows, linear reads through its page tables
  * (Intel SDM volume 3, chapter 4), and the registers in which it enters a kernel.
  */
 import type { RamBlock } from '../../address-space/guest-memory.ts'
 import { MesovirtError } from '../../host/errors.ts'
 import type { EntryState, SegmentRegister } from '../hypervisor.ts'
+import type { ShownRegisters } from '../registers-text.ts'
 import {
   CPL, CPU_INDEX, CR0, CR2, CR3, CR4, CS, DR, DS, EFER, ES, EXIT_DATA, FCW, FPR, FS, FSW, FTW, GDTR_BASE, GDTR_LIMIT, GPR, GS, HALTED, IDTR_BASE, IDTR_LIMIT, INHIBIT,
   LDTR, MXCSR, RFLAGS, RIP, SEG, SEG_ATTR, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SEG_SIZE, SS, TR, XMM,
 } from './core/layout.ts'
 
-const NAMES = ['RAX', 'RCX', 'RDX', 'RBX', 'RSP', 'RBP', 'RSI', 'RDI', 'R8 ', 'R9 ', 'R10', 'R11', 'R12', 'R13', 'R14', 'R15'] as const
-/** In the order QEMU prints them. */
-const SHOWN = [[0, 3, 1, 2], [6, 7, 5, 4], [8, 9, 10, 11], [12, 13, 14, 15]] as const
-const SEGMENTS = [['ES ', ES], ['CS ', CS], ['SS ', SS], ['DS ', DS], ['FS ', FS], ['GS ', GS], ['LDT', LDTR], ['TR ', TR]] as const
-const FLAGS = [['D', 10], ['O', 11], ['S', 7], ['Z', 6], ['A', 4], ['P', 2], ['C', 0]] as const
-
-const ATTR_L = 1 << 21, ATTR_DB = 1 << 22, ATTR_SYSTEM = 1 << 12, ATTR_PRESENT = 1 << 15
 const CR0_PE = 1n, CR0_PG = 1n << 31n, CR4_PSE = 1n << 4n, CR4_PAE = 1n << 5n, EFER_LMA = 1n << 10n
 const PRESENT = 1n, LARGE = 1n << 7n
 const ENTRY_ADDRESS = 0x000f_ffff_ffff_f000n
 const PAGE = 4096n
 
-/** @param cpu offset of the vCPU's block; @returns lines without the `CPU#` heading */
-export function registersText(view: DataView, cpu: number): string {
+const SHOWN_SEGMENTS = [ES, CS, SS, DS, FS, GS, LDTR, TR] as const
+
+/** @param cpu offset of the vCPU's block */
+export function shownRegisters(view: DataView, cpu: number): ShownRegisters {
   const u64 = (place: number) => view.getBigUint64(cpu + place, true)
   const u32 = (place: number) => view.getUint32(cpu + place, true)
   const u16 = (place: number) => view.getUint16(cpu + place, true)
-  const flags = u64(EXIT_DATA)
-  const letters = FLAGS.map(([letter, bit]) => (flags >> BigInt(bit)) & 1n ? letter : '-').join('')
-  const lines = SHOWN.map((row) => row.map((index) => `${NAMES[index]}=${hex(u64(GPR + index * 8), 16)}`).join(' '))
-  lines.push(`RIP=${hex(u64(RIP), 16)} RFL=${hex(flags, 8)} [${letters}] CPL=${u32(CPL)} II=${u32(INHIBIT) === 0 ? 0 : 1} A20=1 SMM=0 HLT=${u32(HALTED) === 0 ? 0 : 1}`)
-  for (const [name, index] of SEGMENTS) lines.push(segmentLine(view, cpu + SEG + index * SEG_SIZE, name, index === CS))
-  lines.push(`GDT=     ${hex(u64(GDTR_BASE), 16)} ${hex(BigInt(u32(GDTR_LIMIT)), 8)}`, `IDT=     ${hex(u64(IDTR_BASE), 16)} ${hex(BigInt(u32(IDTR_LIMIT)), 8)}`)
-  lines.push(`CR0=${hex(u64(CR0), 8)} CR2=${hex(u64(CR2), 16)} CR3=${hex(u64(CR3), 16)} CR4=${hex(u64(CR4), 8)}`)
-  lines.push([0, 1, 2, 3].map((index) => `DR${index}=${hex(u64(DR + index * 8), 16)}`).join(' '))
-  lines.push(`DR6=${hex(u64(DR + 48), 16)} DR7=${hex(u64(DR + 56), 16)}`, `EFER=${hex(u64(EFER), 16)}`)
-  // FTW is shown with a set bit for an empty register, as QEMU shows it.
-  const top = (u16(FSW) >> 11) & 7
-  lines.push(`FCW=${hex(BigInt(u16(FCW)), 4)} FSW=${hex(BigInt(u16(FSW)), 4)} [ST=${top}] FTW=${hex(BigInt(~view.getUint8(cpu + FTW) & 0xff), 2)} MXCSR=${hex(BigInt(u32(MXCSR)), 8)}`)
-  for (let index = 0; index < 8; index += 2) {
-    lines.push([index, index + 1].map((at) => `FPR${at}=${hex(u64(FPR + at * 16), 16)} ${hex(BigInt(u16(FPR + at * 16 + 8)), 4)}`).join(' '))
+  const list = <T>(length: number, item: (index: number) => T) => Array.from({ length }, (_, index) => item(index))
+  return {
+    cpu: u32(CPU_INDEX), gpr: list(16, (index) => u64(GPR + index * 8)), rip: u64(RIP), rflags: u64(EXIT_DATA), cpl: u32(CPL), inhibited: u32(INHIBIT) !== 0, halted: u32(HALTED) !== 0,
+    segments: SHOWN_SEGMENTS.map((index) => SEG + index * SEG_SIZE).map((at) =>
+      ({ selector: u16(at + SEG_SELECTOR), base: u64(at + SEG_BASE), limit: u32(at + SEG_LIMIT), attributes: u32(at + SEG_ATTR) })),
+    gdt: { base: u64(GDTR_BASE), limit: u32(GDTR_LIMIT) }, idt: { base: u64(IDTR_BASE), limit: u32(IDTR_LIMIT) },
+    cr0: u64(CR0), cr2: u64(CR2), cr3: u64(CR3), cr4: u64(CR4), dr: [0, 1, 2, 3, 6, 7].map((index) => u64(DR + index * 8)), efer: u64(EFER),
+    fcw: u16(FCW), fsw: u16(FSW), ftw: view.getUint8(cpu + FTW), mxcsr: u32(MXCSR),
+    fpr: list(8, (index) => [u64(FPR + index * 16), u16(FPR + index * 16 + 8)] as const), xmm: list(16, (index) => [u64(XMM + index * 16), u64(XMM + index * 16 + 8)] as const),
   }
-  for (let index = 0; index < 16; index += 2) {
-    lines.push([index, index + 1].map((at) => `XMM${String(at).padStart(2, '0')}=${hex(u64(XMM + at * 16 + 8), 16)} ${hex(u64(XMM + at * 16), 16)}`).join(' '))
-  }
-  return `\nCPU#${u32(CPU_INDEX)}\n${lines.join('\n')}\n`
-}
-
-function segmentLine(view: DataView, at: number, name: string, isCode: boolean): string {
-  const attributes = view.getUint32(at + SEG_ATTR, true) & 0x00f0_ff00
-  const words = [hex(BigInt(view.getUint16(at + SEG_SELECTOR, true)), 4), hex(view.getBigUint64(at + SEG_BASE, true), 16), hex(BigInt(view.getUint32(at + SEG_LIMIT, true)), 8),
-    hex(BigInt(attributes), 8)]
-  const present = (attributes & ATTR_PRESENT) !== 0
-  const kind = !present ? '' : (attributes & ATTR_SYSTEM) === 0 ? ` DPL=${(attributes >> 13) & 3} sys`
-    : ` DPL=${(attributes >> 13) & 3} ${isCode ? attributes & ATTR_L ? 'CS64' : attributes & ATTR_DB ? 'CS32' : 'CS16' : 'DS'}`
-  return `${name}=${words.join(' ')}${kind}`
 }
 
 /**
@@ -147,8 +124,4 @@ function writeSegment(view: DataView, cpu: number, index: number, { selector, ba
 
 function findBlock(ram: readonly RamBlock[], physical: bigint, length: number): RamBlock | undefined {
   return ram.find(({ guestAddress, size }) => physical >= BigInt(guestAddress) && physical + BigInt(length) <= BigInt(guestAddress + size))
-}
-
-function hex(value: bigint, digits: number): string {
-  return value.toString(16).padStart(digits, '0')
 }

@@ -2,8 +2,8 @@
 import { MesovirtError } from '../../host/errors.ts'
 import type { RamRequest } from '../hypervisor.ts'
 import { CPU_AREA, CPU_STRIDE, PAGE_BYTES } from './core/layout.ts'
-import { wasm } from './wasm.ts'
-import type { WasmMemory } from './wasm.ts'
+import { wasm } from '../../host/wasm.ts'
+import type { WasmMemory } from '../../host/wasm.ts'
 
 export const WASM_PAGE = 65_536
 const GUEST_PAGE = 4096

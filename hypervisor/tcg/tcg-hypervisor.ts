@@ -9,6 +9,7 @@ import type { AddressSpace } from '../../address-space/address-space.ts'
 import type { EventLine } from '../../address-space/bus.ts'
 import type { FlatView } from '../../address-space/flat-view.ts'
 import type { RamBlock } from '../../address-space/guest-memory.ts'
+import { distFile } from '../../host/dist-file.ts'
 import { MesovirtError } from '../../host/errors.ts'
 import type { AcceleratorStatistics, EntryState, Hypervisor, HypervisorOptions } from '../hypervisor.ts'
 import {
@@ -16,15 +17,16 @@ import {
   G_PAGE_INFO, G_RAM_BASE, G_RAM_END, G_RANGE_COUNT, G_RANGES, G_UOP_BASE, G_UOP_END, G_UOP_NEXT, G_VIRTUAL_NS, G_WAKE, HALTED, RANGE_READ_ONLY,
 } from './core/layout.ts'
 import { cpuidTable } from './cpuid.ts'
-import { readLinear, registersText, writeEntryState } from './debug.ts'
+import { registersText } from '../registers-text.ts'
+import { readLinear, shownRegisters, writeEntryState } from './debug.ts'
 import { clearStatistics, coreStatistics } from './statistics.ts'
 import { BLOCK_TABLE_ENTRIES, makeMemory, planMemory } from './memory-plan.ts'
 import type { MemoryPlan } from './memory-plan.ts'
-import { apicIdOf } from './topology.ts'
+import { apicIdOf } from '../topology.ts'
 import {
   COMMAND_QUIT, COMMAND_REFRESH, COMMAND_RESET, COMMAND_RUN, CONTROL_COMMAND, CONTROL_THREAD, CONTROL_WORDS,
 } from './worker-control.ts'
-import type { WasmMemory } from './wasm.ts'
+import type { WasmMemory } from '../../host/wasm.ts'
 import type { WorkerMessage, WorkerSetup } from './worker-control.ts'
 
 const MAX_RANGES = 64
@@ -178,7 +180,7 @@ export class TcgHypervisor implements Hypervisor {
   }
 
   registers(cpu: number): string {
-    return registersText(this.#view, CPU_AREA + cpu * CPU_STRIDE)
+    return registersText(shownRegisters(this.#view, CPU_AREA + cpu * CPU_STRIDE))
   }
 
   statistics(): AcceleratorStatistics {
@@ -323,9 +325,4 @@ export class TcgHypervisor implements Hypervisor {
     if (this.#state === 'running') void this.pause().then(write).then(() => this.resume())
     else write()
   }
-}
-
-/** core.wasm and the worker lie beside the bundle that this code is in; run from the source tree (tests), they are in its dist/. */
-function distFile(name: string): URL {
-  return new URL(import.meta.url.endsWith('.ts') ? `../../dist/${name}` : name, import.meta.url)
 }

@@ -13,7 +13,7 @@ import {
 import {
   COMMAND_NONE, COMMAND_QUIT, COMMAND_REFRESH, COMMAND_RESET, COMMAND_RUN, CONTROL_COMMAND, CONTROL_THREAD,
 } from './worker-control.ts'
-import { wasm } from './wasm.ts'
+import { wasm } from '../../host/wasm.ts'
 import type { Core, WorkerMessage, WorkerSetup } from './worker-control.ts'
 
 const setup = workerData as WorkerSetup

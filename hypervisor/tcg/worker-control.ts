@@ -4,7 +4,7 @@
  */
 import type { BusConnection } from '../../address-space/bus.ts'
 import type { MachineClock } from '../hypervisor.ts'
-import type { WasmMemory } from './wasm.ts'
+import type { WasmMemory } from '../../host/wasm.ts'
 
 /** Words of the control array. */
 export const CONTROL_COMMAND = 0 // COMMAND_*, stored by main and notified; the worker takes it by storing COMMAND_NONE

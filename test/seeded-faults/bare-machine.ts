@@ -15,7 +15,7 @@ import {
 import { cpuidTable } from '../../hypervisor/tcg/cpuid.ts'
 import { writeEntryState } from '../../hypervisor/tcg/debug.ts'
 import { BLOCK_TABLE_ENTRIES, makeMemory, planMemory } from '../../hypervisor/tcg/memory-plan.ts'
-import { wasm } from '../../hypervisor/tcg/wasm.ts'
+import { wasm } from '../../host/wasm.ts'
 import type { Core } from '../../hypervisor/tcg/worker-control.ts'
 
 const MIB = 2 ** 20

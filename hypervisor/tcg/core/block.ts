@@ -1,10 +1,14 @@
-/** From a RIP to decoded uops: fetch translation, block look-up, decoding. */
+/**
+ * From a RIP to decoded uops: fetch translation, block look-up, decoding. Outside 64-bit mode no instruction may reach beyond the limit of CS, so a block
+ * ends before the first that would. What cannot be a block (code outside RAM, a block that reaches beyond the present limit, single steps) runs one
+ * instruction at a time from STEP.
+ */
 import {
   CPL, MODE, MODE_64, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, CS, RIP_BASE, TLB_KERNEL_FETCH, TLB_USER_FETCH, TLB_BYTES, JUMP_CACHE, JUMP_ENTRIES, TMP,
-  BLOCK_BYTES, BLOCK_HOST, BLOCK_MODE, BLOCK_COUNT, BLOCK_PAGE2, BLOCK_LENGTH, BLOCK_NEXT1, BLOCK_NEXT2, UOP_SIZE, UOP_OP, UOP_OFFSET, G_STATS,
+  EXCEPTION, BLOCK_BYTES, BLOCK_HOST, BLOCK_MODE, BLOCK_COUNT, BLOCK_PAGE2, BLOCK_LENGTH, BLOCK_NEXT1, BLOCK_NEXT2, UOP_SIZE, UOP_OP, UOP_OFFSET, G_STATS,
   STAT_BLOCKS, STAT_UOPS,
 } from './layout'
-import { translate, raise, xlFault, ACCESS_FETCH, VEC_GP, VEC_UD } from './mmu'
+import { translate, raise, mmioRead, xlFault, xlPhys, ACCESS_FETCH, VEC_GP } from './mmu'
 import { findBlock, insertBlock, allocateBlock, commitBlock, registerCode } from './cache'
 import { decodeInstruction, needMore } from './decode'
 import { OP_END, OP_JMP, OP_RET, OP_JMP_R, OP_JMP_M, OP_CALL, OP_CALL_R, OP_CALL_M, OP_SYSTEM, OP_UD, OP_GP } from './ops'
@@ -14,15 +18,16 @@ const MAX_UOPS: u32 = 48
 // @ts-ignore: decorator
 @inline function stat(index: usize, by: u64): void { store<u64>(G_STATS + index * 8, load<u64>(G_STATS + index * 8) + by) }
 
-/** Host address of a code byte. @returns 0 with an exception pending */
+/** Host address of a code byte. @returns 0 with an exception pending, or `outsideRam` (then xlPhys tells where) */
 function fetchHost(cpu: usize, linear: u64): usize {
   const user = load<u32>(cpu, CPL) == 3
   const entry: usize = cpu + (user ? TLB_USER_FETCH : TLB_KERNEL_FETCH) + ((<usize>(linear >> 8)) & (TLB_BYTES - 16))
   if (load<u64>(entry) == (linear & ~0xfff)) return <usize>linear + load<u32>(entry, 8)
   const host = translate(cpu, linear, ACCESS_FETCH, user)
-  if (!host && !xlFault) raise(cpu, VEC_UD, 0) // code outside RAM reads as all ones
+  outsideRam = !host && !xlFault
   return host
 }
+let outsideRam: bool = false
 
 function linearOf(cpu: usize, rip: u64): u64 {
   if (load<u32>(cpu, MODE) == MODE_64) return rip
@@ -38,22 +43,31 @@ function fetchAllowed(cpu: usize, rip: u64): bool {
   return false
 }
 
+/** How many bytes of code there are from `rip` to the limit of CS: at least one, for fetchAllowed has passed. */
+function codeRoom(cpu: usize, rip: u64): u64 {
+  const limit = load<u32>(cpu + SEG + CS * SEG_SIZE, SEG_LIMIT)
+  return load<u32>(cpu, MODE) == MODE_64 || limit == 0xffffffff ? NO_LIMIT : <u64>limit + 1 - (rip & 0xffffffff)
+}
+const NO_LIMIT: u64 = 0x100000000
+
 /** First uop of the block at `rip`, RIP_BASE set for it. @returns 0 with an exception pending */
 export function lookup(cpu: usize, rip: u64): usize {
   if (!fetchAllowed(cpu, rip)) return 0
   const mode = load<u32>(cpu, MODE)
   const linear = linearOf(cpu, rip)
+  const room = codeRoom(cpu, rip)
   const host = fetchHost(cpu, linear)
-  if (!host) return 0
+  if (!host) return outsideRam ? fetchOne(cpu, rip, linear, room) : 0
   let u = findBlock(host, mode)
+  if (u && load<u32>(u - BLOCK_BYTES, BLOCK_LENGTH) > room) return lookupOne(cpu, rip)
   if (u && load<u32>(u - BLOCK_BYTES, BLOCK_PAGE2)) {
     const second = fetchHost(cpu, (linear | 0xfff) + 1)
-    if (!second) return 0
+    if (!second) return outsideRam ? fetchOne(cpu, rip, linear, room) : 0
     if ((second & ~0xfff) != load<u32>(u - BLOCK_BYTES, BLOCK_PAGE2)) u = 0
   }
   if (!u) {
-    u = decodeBlock(cpu, linear, host, mode)
-    if (!u) return 0
+    u = decodeBlock(cpu, linear, host, mode, room)
+    if (!u) return load<i32>(cpu, EXCEPTION) < 0 ? fetchOne(cpu, rip, linear, room) : 0
   }
   store<u64>(cpu, rip - (linear & 0xfff), RIP_BASE)
   if (mode == MODE_64 && !load<u32>(u - BLOCK_BYTES, BLOCK_PAGE2)) {
@@ -76,22 +90,24 @@ function putEnd(u: usize, offset: u32): void {
   store<u16>(u, <u16>offset, UOP_OFFSET)
 }
 
-function decodeBlock(cpu: usize, linear: u64, host: usize, mode: u32): usize {
+/** @returns its first uop; 0 with an exception pending, or when its one instruction goes on outside RAM */
+function decodeBlock(cpu: usize, linear: u64, host: usize, mode: u32, room: u64): usize {
   const block = allocateBlock(MAX_UOPS + 2)
   const page = host & ~0xfff
   const pageEnd = page + 0x1000
+  const end = <usize>min<u64>(pageEnd, host + room)
   let u: usize = block + BLOCK_BYTES
   let at = host
   let count: u32 = 0
   let page2: usize = 0
   let length2: u32 = 0
-  while (count < MAX_UOPS && at < pageEnd) {
+  while (count < MAX_UOPS && at < end) {
     memory.fill(u, 0, UOP_SIZE)
     store<u16>(u, <u16>(at - page), UOP_OFFSET)
-    let length = decodeInstruction(u, at, pageEnd, mode)
+    let length = decodeInstruction(u, at, end, mode)
     if (needMore) {
-      if (count) break // the page-crossing instruction gets a block of its own
-      length = decodeCrossing(cpu, u, linear, at, pageEnd, mode)
+      if (count) break // an instruction across two pages gets a block of its own, one across the limit faults when its turn comes
+      length = decodeCrossing(cpu, u, linear, at, pageEnd, mode, room)
       if (!length) return 0
       page2 = crossingPage
       length2 = <u32>(at + length - pageEnd)
@@ -124,41 +140,83 @@ function decodeBlock(cpu: usize, linear: u64, host: usize, mode: u32): usize {
 }
 
 let crossingPage: usize = 0
-/** Decodes one instruction whose bytes lie on two pages. @returns its length, 0 with an exception pending */
-function decodeCrossing(cpu: usize, u: usize, linear: u64, at: usize, pageEnd: usize, mode: u32): u32 {
+/**
+ * Decodes one instruction whose bytes lie on two pages or beyond the limit.
+ * @returns its length; 0 with an exception pending, or `outsideRam`
+ */
+function decodeCrossing(cpu: usize, u: usize, linear: u64, at: usize, pageEnd: usize, mode: u32, room: u64): u32 {
+  const first = <u32>(pageEnd - at)
+  if (room <= first) { raise(cpu, VEC_GP, 0); return 0 } // the limit comes before the page border
   const second = fetchHost(cpu, (linear | 0xfff) + 1)
   if (!second) return 0
   crossingPage = second & ~0xfff
   const buffer: usize = cpu + TMP + 960
-  const first = <u32>(pageEnd - at)
   memory.copy(buffer, at, first)
   memory.copy(buffer + first, crossingPage, 16)
+  clearUop(u)
+  const length = decodeInstruction(u, buffer, buffer + <usize>min<u64>(16, room), mode)
+  if (needMore) raise(cpu, VEC_GP, 0)
+  return length
+}
+
+/** Empties a uop but for its place in the page. */
+function clearUop(u: usize): void {
   const offset: u32 = load<u16>(u, UOP_OFFSET)
   memory.fill(u, 0, UOP_SIZE)
   store<u16>(u, <u16>offset, UOP_OFFSET)
-  return decodeInstruction(u, buffer, buffer + 16, mode)
 }
 
-/** Memory for one instruction that must run alone (single step, interrupt shadow); never cached. */
+/** Memory for one instruction that must run alone; never cached. */
 const STEP: usize = memory.data<u64>([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 16)
+
+/** STEP's uop, emptied, for the instruction at `linear`. */
+function openStep(linear: u64): usize {
+  memory.fill(STEP, 0, BLOCK_BYTES + UOP_SIZE)
+  store<u32>(STEP, 1, BLOCK_PAGE2) // keeps exec() from linking jumps to it
+  store<u16>(STEP + BLOCK_BYTES, <u16>(linear & 0xfff), UOP_OFFSET)
+  return STEP + BLOCK_BYTES
+}
+function closeStep(cpu: usize, rip: u64, linear: u64, length: u32): usize {
+  putEnd(STEP + BLOCK_BYTES + UOP_SIZE, <u32>(linear & 0xfff) + length)
+  store<u64>(cpu, rip - (linear & 0xfff), RIP_BASE)
+  return STEP + BLOCK_BYTES
+}
 
 /** Decodes just the instruction at `rip` and an END. @returns its uop, 0 with an exception pending */
 export function lookupOne(cpu: usize, rip: u64): usize {
   if (!fetchAllowed(cpu, rip)) return 0
   const mode = load<u32>(cpu, MODE)
   const linear = linearOf(cpu, rip)
+  const room = codeRoom(cpu, rip)
   const host = fetchHost(cpu, linear)
-  if (!host) return 0
-  const page = host & ~0xfff
-  const u = STEP + BLOCK_BYTES
-  memory.fill(STEP, 0, BLOCK_BYTES + UOP_SIZE)
-  store<u16>(u, <u16>(host - page), UOP_OFFSET)
-  let length = decodeInstruction(u, host, page + 0x1000, mode)
+  if (!host) return outsideRam ? fetchOne(cpu, rip, linear, room) : 0
+  const pageEnd = (host & ~0xfff) + 0x1000
+  const u = openStep(linear)
+  let length = decodeInstruction(u, host, <usize>min<u64>(pageEnd, host + room), mode)
   if (needMore) {
-    length = decodeCrossing(cpu, u, linear, host, page + 0x1000, mode)
-    if (!length) return 0
+    length = decodeCrossing(cpu, u, linear, host, pageEnd, mode, room)
+    if (!length) return load<i32>(cpu, EXCEPTION) < 0 ? fetchOne(cpu, rip, linear, room) : 0
   }
-  putEnd(u + UOP_SIZE, <u32>(host - page) + length)
-  store<u64>(cpu, rip - (linear & 0xfff), RIP_BASE)
-  return u
+  return closeStep(cpu, rip, linear, length)
 }
+
+/**
+ * An instruction that lies outside RAM, at least in part: fetched byte by byte, and no byte more than it has, because a device may notice.
+ * @returns its uop, 0 with an exception pending
+ */
+function fetchOne(cpu: usize, rip: u64, linear: u64, room: u64): usize {
+  const buffer: usize = cpu + TMP + 960
+  const mode = load<u32>(cpu, MODE)
+  const mask: u64 = mode == MODE_64 ? 0xffffffffffffffff : 0xffffffff
+  for (let i: u32 = 0; i < MAX_INSTRUCTION; i++) {
+    if (i >= room) { raise(cpu, VEC_GP, 0); return 0 }
+    const host = fetchHost(cpu, (linear + i) & mask)
+    if (!host && !outsideRam) return 0
+    store<u8>(buffer + i, host ? load<u8>(host) : <u8>mmioRead(cpu, xlPhys, 1))
+    const u = openStep(linear)
+    const length = decodeInstruction(u, buffer, buffer + i + 1, mode)
+    if (!needMore) return closeStep(cpu, rip, linear, length)
+  }
+  return 0 // not reached: what needs more than 15 bytes decodes to #GP
+}
+const MAX_INSTRUCTION: u32 = 15

@@ -6,7 +6,8 @@ import {
 import { raise, systemRead, VEC_GP, VEC_NP, VEC_SS, VEC_UD, VEC_TS } from './mmu'
 import { getRflags, FL_RF, FL_VM, FL_IF } from './flags'
 import {
-  segment, pending, isProtected, isLong, readDescriptor, descLow, descHigh, setDescriptor, descDpl, descPresent, descIsCode, setSegment, setCs, setNull, setRealSegment, markAccessed, dropInnerSegments, updateMode,
+  segment, pending, isProtected, isLong, readDescriptor, descLow, descHigh, setDescriptor, descDpl, descPresent, descIsCode, setSegment, setCs, setNull, setRealSegment, markAccessed, touchDescriptor, DESC_ACCESSED, descAddress, dropInnerSegments,
+  updateMode,
 } from './segment'
 import { failed, clearFailed, push, peek, dropStack, stackMask, setStackPointer } from './operand'
 import { innerStack, innerSelector, innerPointer, setRflags } from './interrupt'
@@ -92,7 +93,7 @@ function callGate(cpu: usize, gate: u32, wide: bool, call: bool, next: u64): boo
   if (!call && !(descHigh & 0x400) && descDpl() != cpl) { raise(cpu, VEC_GP, error); return false }
   if (!descPresent()) { raise(cpu, VEC_NP, error); return false }
   if (long && !canonical(target)) { raise(cpu, VEC_GP, 0); return false }
-  const low = descLow, high = descHigh
+  const low = descLow, high = descHigh | DESC_ACCESSED, codeAddress = descAddress, before = descHigh
   const newCpl = call && !(high & 0x400) ? descDpl() : cpl
   const size: u32 = long ? 3 : wide ? 2 : 1
   const oldSs: u64 = load<u16>(segment(cpu, SS), SEG_SELECTOR), oldSp = load<u64>(cpu, GPR + 32), oldCs: u64 = load<u16>(segment(cpu, CS), SEG_SELECTOR)
@@ -105,6 +106,7 @@ function callGate(cpu: usize, gate: u32, wide: bool, call: bool, next: u64): boo
       const sp = systemRead(cpu, load<u64>(tr, SEG_BASE) + 4 + newCpl * 8, 8)
       if (pending(cpu)) return false
       if (!canonical(sp)) { raise(cpu, VEC_SS, 0); return false }
+      if (!touchDescriptor(cpu, codeAddress, before)) return false
       store<u32>(cpu, newCpl, CPL); store<u32>(cpu, MODE_64, MODE)
       setNull(cpu, SS, newCpl)
       store<u64>(cpu, sp, GPR + 32)
@@ -115,6 +117,7 @@ function callGate(cpu: usize, gate: u32, wide: bool, call: bool, next: u64): boo
         parameterStore(i, peek(cpu, size, (parameters - 1 - i) << size))
         if (failed) return false
       }
+      if (!touchDescriptor(cpu, codeAddress, before)) return false
       setDescriptor(stackLow, stackHigh)
       store<u32>(cpu, newCpl, CPL)
       setSegment(cpu, SS, innerSelector())
@@ -128,9 +131,10 @@ function callGate(cpu: usize, gate: u32, wide: bool, call: bool, next: u64): boo
       store<u32>(cpu, cpl, CPL); store<u32>(cpu, savedMode, MODE); store<u64>(cpu, oldSp, GPR + 32)
       return false
     }
-  } else if (call) {
-    if (!push(cpu, size, oldCs)) return false
-    if (!push(cpu, size, next)) { store<u64>(cpu, oldSp, GPR + 32); return false }
+  } else {
+    if (!touchDescriptor(cpu, codeAddress, before)) return false
+    if (call && !push(cpu, size, oldCs)) return false
+    if (call && !push(cpu, size, next)) { store<u64>(cpu, oldSp, GPR + 32); return false }
   }
   setDescriptor(low, high)
   setCs(cpu, selector, newCpl)
@@ -163,8 +167,9 @@ export function farReturn(cpu: usize, size: u32, extra: u64): bool {
   if (!descPresent()) { raise(cpu, VEC_NP, error); return false }
   const to64 = isLong(cpu) && (descHigh & 0x200000) != 0
   if (to64 ? !canonical(rip) : rip > <u64>limitOf()) { raise(cpu, VEC_GP, 0); return false }
-  const low = descLow, high = descHigh
+  const low = descLow, high = descHigh | DESC_ACCESSED, codeAddress = descAddress, before = descHigh
   if (rpl == cpl) {
+    if (!touchDescriptor(cpu, codeAddress, before)) return false
     dropStack(cpu, bytes * 2 + extra)
     setDescriptor(low, high)
     setCs(cpu, selector, cpl)
@@ -181,7 +186,9 @@ export function farReturn(cpu: usize, size: u32, extra: u64): bool {
     if (!readDescriptor(cpu, ss, VEC_GP)) return false
     if ((ss & 3) != rpl || descDpl() != rpl || (descHigh & 0x1a00) != 0x1200) { raise(cpu, VEC_GP, ss & 0xfffc); return false }
     if (!descPresent()) { raise(cpu, VEC_SS, ss & 0xfffc); return false }
+    if (!markAccessed(cpu)) return false
   }
+  if (!touchDescriptor(cpu, codeAddress, before)) return false
   store<u32>(cpu, rpl, CPL)
   if (nullSs) setNull(cpu, SS, ss)
   else setSegment(cpu, SS, ss)

@@ -6,7 +6,8 @@ import {
 import { raise, systemRead, writeFor, VEC_DF, VEC_TS, VEC_NP, VEC_SS, VEC_GP, VEC_PF, VEC_DB, segmentAddress } from './mmu'
 import { getRflags, setFlagsArith, FL_TF, FL_IF, FL_NT, FL_RF, FL_VM, FL_IOPL, FL_ARITH, FL_AC, FL_DF, FL_ID, FL_VIF, FL_VIP } from './flags'
 import {
-  segment, pending, isProtected, isVm86, isLong, updateMode, readDescriptor, descHigh, descLow, setDescriptor, descDpl, descPresent, descIsCode, setSegment, setCs, setNull, setRealSegment, dropInnerSegments,
+  segment, pending, isProtected, isVm86, isLong, updateMode, readDescriptor, descHigh, descLow, setDescriptor, descDpl, descPresent, descIsCode, setSegment, setCs, setNull, setRealSegment, dropInnerSegments, descAddress, DESC_ACCESSED,
+  touchDescriptor, markAccessed,
 } from './segment'
 import { peek, dropStack, failed, clearFailed, push, stackMask, setStackPointer } from './operand'
 import { taskSwitch, TASK_CALL, TASK_IRET } from './task'
@@ -86,7 +87,7 @@ function enterHandler(cpu: usize, vector: u32, kind: u32, returnRip: u64, hasErr
   if (!readDescriptor(cpu, selector, VEC_GP)) { if (load<i32>(cpu, EXCEPTION) == VEC_GP) store<u32>(cpu, (selector & 0xfffc) | ext, ERROR_CODE); return false }
   if (!descIsCode() || descDpl() > cpl || (long && (descHigh & 0x600000) != 0x200000)) { raise(cpu, VEC_GP, (selector & 0xfffc) | ext); return false }
   if (!descPresent()) { raise(cpu, VEC_NP, (selector & 0xfffc) | ext); return false }
-  const codeLow = descLow, codeHigh = descHigh
+  const codeLow = descLow, codeHigh = descHigh, codeAddress = descAddress
   const newCpl = descHigh & 0x400 ? cpl : descDpl()
   if (isVm86(cpu) && newCpl != 0) { raise(cpu, VEC_GP, (selector & 0xfffc) | ext); return false }
   const target = long ? (gate & 0xffff) | ((gate >> 32) & 0xffff0000) | (gateHigh << 32) : type < 8 ? gate & 0xffff : (gate & 0xffff) | ((gate >> 32) & 0xffff0000)
@@ -105,6 +106,7 @@ function enterHandler(cpu: usize, vector: u32, kind: u32, returnRip: u64, hasErr
     }
     if (<u64>((<i64>sp << 16) >> 16) != sp) { raise(cpu, VEC_SS, ext); return false }
     if (<u64>((<i64>target << 16) >> 16) != target) { raise(cpu, VEC_GP, ext); return false }
+    if (!touchDescriptor(cpu, codeAddress, codeHigh)) return false
     const savedMode = load<u32>(cpu, MODE)
     store<u32>(cpu, MODE_64, MODE) // the frame is written with 64-bit addresses
     frameVa = sp & ~15; frameMask = 0xffffffffffffffff; frameSize = 3; frameFlat = true
@@ -117,7 +119,7 @@ function enterHandler(cpu: usize, vector: u32, kind: u32, returnRip: u64, hasErr
     frameSize = type < 8 ? 1 : 2
     frameFlat = false
     if (newCpl < cpl || isVm86(cpu)) {
-      if (!innerStack(cpu, newCpl, ext)) return false
+      if (!innerStack(cpu, newCpl, ext) || !touchDescriptor(cpu, codeAddress, codeHigh)) return false
       const vm = isVm86(cpu)
       const es: u64 = load<u16>(segment(cpu, ES), SEG_SELECTOR), ds: u64 = load<u16>(segment(cpu, DS), SEG_SELECTOR)
       const fs: u64 = load<u16>(segment(cpu, FS), SEG_SELECTOR), gs: u64 = load<u16>(segment(cpu, GS), SEG_SELECTOR)
@@ -139,13 +141,14 @@ function enterHandler(cpu: usize, vector: u32, kind: u32, returnRip: u64, hasErr
       if (vm) { setNull(cpu, ES, 0); setNull(cpu, DS, 0); setNull(cpu, FS, 0); setNull(cpu, GS, 0) }
       store<u64>(cpu, frameVa, GPR + 32)
     } else {
+      if (!touchDescriptor(cpu, codeAddress, codeHigh)) return false
       frameVa = oldSp; frameMask = stackMask(cpu)
       const user = cpl == 3
       if (!(pushFrame(cpu, flags, user) && pushFrame(cpu, oldCs, user) && pushFrame(cpu, returnRip, user) && (!hasError || pushFrame(cpu, error, user)))) return false
       setStackPointer(cpu, frameVa, frameMask)
     }
   }
-  setDescriptor(codeLow, codeHigh)
+  setDescriptor(codeLow, codeHigh | DESC_ACCESSED)
   setCs(cpu, selector, newCpl)
   store<u64>(cpu, target, RIP)
   setRflags(cpu, 0, FL_TF | FL_NT | FL_RF | FL_VM | (type & 1 ? 0 : FL_IF))
@@ -171,7 +174,7 @@ export function innerStack(cpu: usize, level: u32, ext: u32): bool {
   if (!readDescriptor(cpu, innerSs, VEC_TS)) { if (load<i32>(cpu, EXCEPTION) == VEC_TS) store<u32>(cpu, error, ERROR_CODE); return false }
   if ((innerSs & 3) != level || descDpl() != level || (descHigh & 0x1a00) != 0x1200) { raise(cpu, VEC_TS, error); return false }
   if (!descPresent()) { raise(cpu, VEC_SS, error); return false }
-  return true
+  return markAccessed(cpu)
 }
 export function innerSelector(): u32 { return innerSs }
 export function innerPointer(): u64 { return innerSp }
@@ -267,13 +270,14 @@ export function interruptReturn(cpu: usize, size: u32): u32 {
   if (!descIsCode() || rpl < cpl || (descHigh & 0x400 ? descDpl() > rpl : descDpl() != rpl)) { raise(cpu, VEC_GP, error); return 0 }
   if (isLong(cpu) && (descHigh & 0x600000) == 0x600000) { raise(cpu, VEC_GP, error); return 0 }
   if (!descPresent()) { raise(cpu, VEC_NP, error); return 0 }
-  const codeLow = descLow, codeHigh = descHigh
+  const codeLow = descLow, codeHigh = descHigh | DESC_ACCESSED, codeAddress = descAddress, codeBefore = descHigh
   const to64 = isLong(cpu) && (codeHigh & 0x200000) != 0
   if (to64 ? <u64>((<i64>rip << 16) >> 16) != rip : rip > <u64>limitOf(codeLow, codeHigh)) { raise(cpu, VEC_GP, 0); return 0 }
   let mask: u64 = (size == 1 ? IRET_FLAGS & 0xffff : IRET_FLAGS) & ~<u64>FL_IF
   if (cpl == 0) mask |= FL_IOPL | (size >= 2 && !isLong(cpu) ? FL_VIF | FL_VIP : 0)
   if (cpl <= (load<u32>(cpu, RFLAGS) >> 12 & 3)) mask |= FL_IF
   if (rpl == cpl && !mode64) {
+    if (!touchDescriptor(cpu, codeAddress, codeBefore)) return 0
     dropStack(cpu, bytes * 3)
     setDescriptor(codeLow, codeHigh)
   } else {
@@ -287,7 +291,9 @@ export function interruptReturn(cpu: usize, size: u32): u32 {
       if (!readDescriptor(cpu, ssValue, VEC_GP)) return 0
       if ((ssValue & 3) != rpl || (descHigh & 0x1a00) != 0x1200 || descDpl() != rpl) { raise(cpu, VEC_GP, ssValue & 0xfffc); return 0 }
       if (!descPresent()) { raise(cpu, VEC_SS, ssValue & 0xfffc); return 0 }
+      if (!markAccessed(cpu)) return 0
     }
+    if (!touchDescriptor(cpu, codeAddress, codeBefore)) return 0
     const oldCpl = cpl
     store<u32>(cpu, rpl, CPL)
     if (nullSs) setNull(cpu, SS, ssValue)

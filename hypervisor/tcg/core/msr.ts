@@ -152,7 +152,11 @@ function writeMsr(cpu: usize, msr: u32, value: u64): bool {
       lapicTscChanged(cpu, machineNs())
       updateKvmClock(cpu)
       return true
-    case 0x1b: return apicBaseWrite(cpu, value) == 0
+    case 0x1b: {
+      if (apicBaseWrite(cpu, value) != 0) return false
+      flushTlb(cpu, false) // the register page may cover RAM, or have covered some
+      return true
+    }
     case 0x6e0: tscDeadlineWrite(cpu, value, machineNs()); return true
     case 0xc0000080: {
       if (value & ~0xd01) return false

@@ -33,6 +33,7 @@ export function updateMode(cpu: usize): void {
 export let descLow: u32 = 0
 export let descHigh: u32 = 0
 export let descAddress: u64 = 0
+export const DESC_ACCESSED: u32 = 0x100
 
 /** Fetches the descriptor of a selector. @returns false with `vector`(selector) pending when it lies outside its table */
 export function readDescriptor(cpu: usize, selector: u32, vector: i32): bool {
@@ -76,11 +77,15 @@ export function setSegment(cpu: usize, index: u32, selector: u32): void {
   store<u32>(s, descHigh & 0x00f0ff00, SEG_ATTR)
   store<u16>(s, <u16>selector, SEG_SELECTOR)
 }
-/** Sets the accessed bit of the descriptor read last, in memory too. @returns false when that write faults */
+/** Sets the accessed bit in memory, of the descriptor at `address` whose upper half is `high`. @returns false when that write faults */
+export function touchDescriptor(cpu: usize, address: u64, high: u32): bool {
+  return (high & DESC_ACCESSED) != 0 || systemWrite(cpu, address + 4, 4, high | DESC_ACCESSED) == 0
+}
+/** The same for the descriptor read last, which then has the bit here, too. */
 export function markAccessed(cpu: usize): bool {
-  if (descHigh & 0x100) return true
-  descHigh |= 0x100
-  return systemWrite(cpu, descAddress + 4, 4, descHigh) == 0
+  if (!touchDescriptor(cpu, descAddress, descHigh)) return false
+  descHigh |= DESC_ACCESSED
+  return true
 }
 export function setNull(cpu: usize, index: u32, selector: u32): void {
   const s = segment(cpu, index)

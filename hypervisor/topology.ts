@@ -1,5 +1,5 @@
 /** APIC ids and the shares of them: Intel SDM volume 3, 10.9.1 "Hierarchical Mapping of Shared Resources". Clusters have no level of their own. */
-import type { CpuTopology } from '../hypervisor.ts'
+import type { CpuTopology } from './hypervisor.ts'
 
 /** Bits of an APIC id below each level. */
 export interface TopologyShifts { readonly core: number; readonly die: number; readonly package: number }

@@ -1,0 +1,185 @@
+/**
+ * Main's side of the vCPU threads: start, pause, resume, end. Steered as worker-control.ts says. A thread may sit in the kernel for as long as the guest
+ * likes, so each step that needs it sets immediate_exit and sends the kick signal first.
+ */
+import { Worker } from 'node:worker_threads'
+import type { BusServer } from '../../address-space/bus.ts'
+import { onProcessEnd, runCleanup } from '../../host/cleanup.ts'
+import type { Cleanup } from '../../host/cleanup.ts'
+import { distFile } from '../../host/dist-file.ts'
+import { MesovirtError } from '../../host/errors.ts'
+import { EventFd } from '../../host/eventfd.ts'
+import { watchFd } from '../../host/fd-watch.ts'
+import type { FdWatch } from '../../host/fd-watch.ts'
+import { checked, ffi, viewOf } from '../../host/ffi.ts'
+import { kickThread } from '../../host/signals.ts'
+import { RUN_IMMEDIATE_EXIT } from './abi.ts'
+import { CONTROL_WORDS, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, STATE, STATE_PARKED, STATE_RUNNING, THREAD } from './worker-control.ts'
+import type { WorkerMessage, WorkerSetup } from './worker-control.ts'
+
+const PROT_READ_WRITE = 3, MAP_SHARED = 1
+/** How long main sleeps between looks at a thread that is to park; its answer ends the sleep. */
+const PARK_WAIT_MS = 1
+/** A kick is never lost; this is for a thread that was being born when it came. */
+const KICK_AGAIN_MS = 10
+/** How long an ending process waits for threads in the kernel before it leaves without them. */
+const END_WAIT_MS = 100
+const THREAD_WAIT_MS = 2000
+
+export interface VcpuThreadsOptions {
+  /** descriptor of each vCPU */
+  readonly vcpus: readonly number[]
+  /** size of a kvm_run */
+  readonly runBytes: number
+  readonly bus: BusServer
+  /** A thread has left the guest for good; it is parked. */
+  readonly onEnd: (message: WorkerMessage) => void
+}
+
+export class VcpuThreads {
+  readonly #options: VcpuThreadsOptions
+  readonly #control: Int32Array
+  readonly #bell = new EventFd()
+  readonly #watch: FdWatch
+  readonly #workers: Worker[] = []
+  /** kvm_run of each vCPU */
+  readonly #runs: { readonly address: number; readonly bytes: Uint8Array }[] = []
+  #cleanup: Cleanup | undefined
+  #closed = false
+
+  constructor(options: VcpuThreadsOptions) {
+    this.#options = options
+    this.#control = new Int32Array(new SharedArrayBuffer(options.vcpus.length * CONTROL_WORDS * 4))
+    this.#watch = watchFd(this.#bell.fd, () => {
+      if (this.#bell.drain()) options.bus.wake()
+    })
+    this.#watch.unref()
+  }
+
+  /** Starts all threads, parked. Resolves when the first is up: the others may still be on their way while it runs. */
+  async start(): Promise<void> {
+    const { vcpus, runBytes } = this.#options
+    const { libc } = ffi()
+    for (const vcpu of vcpus) {
+      const address = checked(libc.mmap(0, runBytes, PROT_READ_WRITE, MAP_SHARED, vcpu, 0), 'mapping a vCPU')
+      this.#runs.push({ address, bytes: new Uint8Array(viewOf(address, runBytes)) })
+    }
+    this.#cleanup = onProcessEnd(() => this.#leave())
+    await new Promise<void>((resolve, reject) => {
+      vcpus.forEach((_, index) => this.#startThread(index, (error) => error === undefined ? resolve() : reject(error)))
+    })
+  }
+
+  #startThread(index: number, onUp: (error?: Error) => void): void {
+    const { vcpus, runBytes, bus } = this.#options
+    const setup: WorkerSetup = {
+      index, vcpu: vcpus[index] as number, runBytes, control: this.#control.buffer as SharedArrayBuffer, bus: bus.memory, bell: this.#bell.fd,
+    }
+    const worker = new Worker(distFile('kvm-vcpu-worker.js'), { workerData: setup, stdin: false, trackUnmanagedFds: false })
+    this.#workers.push(worker)
+    worker.on('online', () => {
+      if (index === 0) onUp()
+    })
+    worker.on('message', (message: WorkerMessage) => {
+      if (!this.#closed) this.#options.onEnd(message)
+    })
+    worker.on('error', (error) => {
+      if (this.#closed) return
+      const reason = error instanceof Error ? error.message : String(error)
+      onUp(new MesovirtError('KVM_START', `a vCPU thread cannot run here (${reason})`))
+      this.#store(index, STATE, STATE_PARKED)
+      this.#options.onEnd({ kind: 'internal-error', cpu: index, detail: `the thread of vCPU ${index} failed: ${reason}` })
+    })
+  }
+
+  resume(): void {
+    this.#options.vcpus.forEach((_, index) => this.#request(index, REQUEST_RUN))
+  }
+
+  /**
+   * Returns when no vCPU runs. Accesses that are under way are served, and complete; from inside the handler of one, the vCPU that waits for it counts as
+   * parked.
+   */
+  park(): void {
+    const { vcpus, bus } = this.#options
+    for (let index = 0; index < vcpus.length; index++) this.#request(index, REQUEST_PARK)
+    for (let index = 0; index < vcpus.length; index++) {
+      let kickAt = 0
+      while (!this.#isParked(index)) {
+        const now = performance.now()
+        if (now >= kickAt) {
+          this.#kick(index)
+          kickAt = now + KICK_AGAIN_MS
+        }
+        if (!bus.service()) Atomics.wait(this.#control, index * CONTROL_WORDS + STATE, STATE_RUNNING, PARK_WAIT_MS)
+      }
+    }
+  }
+
+  /** Ends the threads. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#askToQuit()
+    await Promise.all(this.#workers.map((worker) => worker.terminate()))
+    this.#cleanup?.forget()
+    for (const { address } of this.#runs) ffi().libc.munmap(address, this.#options.runBytes)
+  }
+
+  /** No thread is left to ring. */
+  closeBell(): void {
+    this.#watch.close()
+    this.#bell.close()
+  }
+
+  /** Host id of a thread; waits some milliseconds for one that is starting. */
+  threadId(index: number): number {
+    const word = index * CONTROL_WORDS + THREAD
+    Atomics.wait(this.#control, word, 0, THREAD_WAIT_MS)
+    return Atomics.load(this.#control, word) || process.pid
+  }
+
+  /** The process ends, perhaps by an error: no guest may keep running, and no thread in the kernel may keep the process. */
+  #leave(): void {
+    this.#closed = true
+    this.#askToQuit()
+    const end = performance.now() + END_WAIT_MS
+    for (let index = 0; index < this.#workers.length; index++) {
+      for (let left = END_WAIT_MS; !this.#isParked(index) && left > 0; left = end - performance.now()) {
+        Atomics.wait(this.#control, index * CONTROL_WORDS + STATE, STATE_RUNNING, Math.min(left, PARK_WAIT_MS))
+      }
+      if (this.#isParked(index)) continue
+      runCleanup()
+      ffi().libc._exit(Number(process.exitCode ?? 0))
+    }
+  }
+
+  #askToQuit(): void {
+    this.#options.bus.abort()
+    for (let index = 0; index < this.#workers.length; index++) {
+      this.#request(index, REQUEST_QUIT)
+      this.#kick(index)
+    }
+  }
+
+  #kick(index: number): void {
+    const run = this.#runs[index]
+    if (run !== undefined) Atomics.store(run.bytes, RUN_IMMEDIATE_EXIT, 1)
+    const thread = Atomics.load(this.#control, index * CONTROL_WORDS + THREAD)
+    if (thread !== 0) kickThread(thread)
+  }
+
+  #isParked(index: number): boolean {
+    const { bus } = this.#options
+    return Atomics.load(this.#control, index * CONTROL_WORDS + STATE) === STATE_PARKED || (bus.inHandler && bus.isWaiting(index))
+  }
+
+  #request(index: number, request: number): void {
+    this.#store(index, REQUEST, request)
+  }
+
+  #store(index: number, word: number, value: number): void {
+    Atomics.store(this.#control, index * CONTROL_WORDS + word, value)
+    Atomics.notify(this.#control, index * CONTROL_WORDS + word)
+  }
+}

@@ -1,0 +1,35 @@
+/**
+ * How the main thread and a vCPU worker steer each other: words in shared memory, CONTROL_WORDS for each vCPU. Main asks by REQUEST, then ends a KVM_RUN
+ * that may be under way by immediate_exit and the kick signal; the worker answers by STATE. What it has to tell comes as a message.
+ */
+export const REQUEST = 0 // REQUEST_*, stored by main and notified
+export const STATE = 1 // STATE_*, stored by the worker and notified
+export const THREAD = 2 // host thread id, 0 until the worker runs; notified
+export const CONTROL_WORDS = 16 // a cache line
+
+/** Stay outside the guest. */
+export const REQUEST_PARK = 0
+export const REQUEST_RUN = 1
+/** End the thread. */
+export const REQUEST_QUIT = 2
+
+/** Outside KVM_RUN with no access to a device half done: main may read and write the vCPU's state. */
+export const STATE_PARKED = 0
+export const STATE_RUNNING = 1
+
+export interface WorkerSetup {
+  readonly index: number
+  /** descriptor of the vCPU, and the size of its kvm_run */
+  readonly vcpu: number
+  readonly runBytes: number
+  readonly control: SharedArrayBuffer
+  readonly bus: SharedArrayBuffer
+  /** descriptor that wakes main */
+  readonly bell: number
+}
+
+/** The vCPU is parked when main gets one of these, and stays so until a reset. */
+export type WorkerMessage =
+  | { readonly kind: 'triple-fault'; readonly cpu: number }
+  /** An exit that nothing here can answer; `detail` in one line. */
+  | { readonly kind: 'internal-error'; readonly cpu: number; readonly detail: string }
