@@ -115,6 +115,24 @@ protected_main:
   RECORD32 "protected.ring3-esp", 0
   mov t_user_ss, %eax
   RECORD32 "protected.ring3-ss", SEL_UDATA
+  andb $0xfe, gdt32 + SEL_DATA + 5        # the gate loads CS and SS0, and marks them accessed
+  andb $0xfe, gdt32 + SEL_CODE + 5
+  mov $accessed_handler, %eax
+  mov %ax, idt32 + 0x20*8
+  shr $16, %eax
+  mov %ax, idt32 + 0x20*8 + 6
+  movb $0xee, idt32 + 0x20*8 + 5
+  TRY32 2f
+  pushl $SEL_UDATA
+  pushl $user32_top
+  pushl $0x202
+  pushl $SEL_UCODE
+  pushl $u32_int20
+  iret
+2:movzbl %bl, %eax
+  RECORD32 "protected.gate-marks-cs-accessed", 0x9b
+  movzbl %bh, %eax
+  RECORD32 "protected.gate-marks-ss-accessed", 0x93
   TRY32 2f
   pushl $SEL_UDATA
   pushl $user32_top
@@ -456,6 +474,16 @@ permission_entry:               # value %eax of level %cl to (%edi)
 
 u32_int:
   int $VEC_DONE
+u32_int20:
+  int $0x20
+accessed_handler:               # looks before it loads a segment register itself
+  mov %cs:gdt32 + SEL_CODE + 5, %bl
+  mov %cs:gdt32 + SEL_DATA + 5, %bh
+  mov $SEL_DATA, %eax
+  mov %eax, %ds
+  mov %eax, %es
+  mov t_esp, %esp
+  jmp *t_recover
 u32_cli:
   cli
 u32_read:

@@ -38,6 +38,63 @@ suite_segments:
   USERCODE "segments.load.user-dpl0", 13, KDATA, "mov $KDATA, %ecx; .byte 0x8e, 0xd9"
   USERCODE "segments.load.user-ss-dpl0", 13, KDATA, "mov $KDATA|3, %ecx; .byte 0x8e, 0xd1"
   USERCODE "segments.load.user-null-ss", 13, 0, "xor %ecx, %ecx; .byte 0x8e, 0xd1"
+  # ---- every way into a code segment marks it accessed (3.4.5.1), and the stack segment if that is loaded, too
+.macro ACCESSED name, selector, want
+  movzbl gdt + (\selector & ~3) + 5, %eax
+  CHECK "segments.accessed-bit.\name", \want
+.endm
+  andb $0xfe, gdt + CONF64 + 5
+  movw $CONF64, idt + 0x40*16 + 2
+  movq $hook_return, trap_hook
+  int $0x40
+  movq $0, trap_hook
+  movw $K64, idt + 0x40*16 + 2
+  ACCESSED interrupt-gate, CONF64, 0x9f
+  andb $0xfe, gdt + CONF64 + 5
+  movw $CONF64, gdt + GATE + 2
+  movl $0, arena
+  movw $GATE, arena + 4
+  lcall *arena
+  movw $K64, gdt + GATE + 2
+  ACCESSED call-gate, CONF64, 0x9f
+  andb $0xfe, gdt + CONF64 + 5
+  pushq $CONF64
+  pushq $1f
+  lretq
+1:ACCESSED far-return, CONF64, 0x9f
+  andb $0xfe, gdt + K64 + 5
+  andb $0xfe, gdt + KDATA + 5
+  mov %rsp, %rax
+  pushq $KDATA
+  push %rax
+  pushfq
+  pushq $K64
+  pushq $1f
+  iretq
+1:ACCESSED iret, K64, 0x9b
+  ACCESSED iret-ss, KDATA, 0x93
+  andb $0xfe, gdt + U64 - 3 + 5
+  andb $0xfe, gdt + UDATA - 3 + 5
+  andb $0xfe, gdt + K64 + 5
+  USER u_done
+  ACCESSED iret-outer, U64, 0xfb
+  ACCESSED iret-outer-ss, UDATA, 0xf3
+  ACCESSED interrupt-inner, K64, 0x9b
+  andb $0xfe, gdt + U64 - 3 + 5
+  andb $0xfe, gdt + UDATA - 3 + 5
+  TRY 2f
+  pushq $UDATA
+  pushq $user_stack_top + USER_BASE
+  pushq $U64
+  pushq $u_done + USER_BASE
+  lretq
+2:TRAP "segments.accessed-bit.far-return-outer", VEC_DONE
+  ACCESSED far-return-outer-cs, U64, 0xfb
+  ACCESSED far-return-outer-ss, UDATA, 0xf3
+  .irp selector, K64, KDATA, CONF64, U64 - 3, UDATA - 3
+  orb $1, gdt + \selector + 5
+  .endr
+
   andb $0xfe, gdt + SMALL + 5   # the accessed bit is set by a load
   mov $SMALL, %eax
   mov %eax, %fs
@@ -215,6 +272,9 @@ suite_segments:
   FAULT "segments.lgdt.non-canonical", 13, 0, lgdt (%rcx)
   lgdt gdt_pointer
   ret
+
+u_done:
+  int $VEC_DONE
 
 .code32
 c32_last_byte:
