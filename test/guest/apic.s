@@ -329,6 +329,38 @@ suite_apic:
   mov APIC + 0xf0, %eax
   CHECK "apic.base.off-resets", 0xff
   call apic_on
+
+  # ---- the register page moves over RAM and back (11.4.5): RAM below it is out of reach, and unharmed
+  NOT_ON_QEMU "apic.moved", .Lmoved_end
+  movl $0x12345678, arena + 0x1030
+  movl $0x12345678, arena + 0x1080
+  mov $0x1b, %ecx
+  xor %edx, %edx
+  mov $arena + 0x1000 + 0x900, %eax
+  wrmsr
+  mov arena + 0x1030, %eax
+  CHECK "apic.moved.version", 0x50014
+  movl $0x20, arena + 0x1080
+  mov %cr8, %rax
+  CHECK "apic.moved.write", 2
+  mov APIC + 0x30, %eax
+  CHECK "apic.moved.old-place-empty", 0xffffffff
+  movl $0, arena + 0x1080
+  movl $0xabcd1234, arena + 0xffe
+  movzwl arena + 0xffe, %eax
+  CHECK "apic.moved.crossing-write", 0x1234
+  mov $0x1b, %ecx
+  xor %edx, %edx
+  mov $0xfee00900, %eax
+  wrmsr
+  mov arena + 0x1030, %eax
+  CHECK "apic.moved.ram-kept", 0x12345678
+  mov arena + 0x1080, %eax
+  CHECK "apic.moved.ram-not-written", 0x12345678
+  mov APIC + 0x30, %eax
+  CHECK "apic.moved.back", 0x50014
+  call apic_on
+.Lmoved_end:
   ret
 
 hook_x2apic:

@@ -102,6 +102,7 @@ main:
   SUITE suite_system
   SUITE suite_conditions
   SUITE suite_smc
+  SUITE suite_fetch
   SUITE suite_strings
   SUITE suite_identity
   SUITE suite_protected

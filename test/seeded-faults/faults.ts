@@ -108,8 +108,8 @@ const VECTOR: readonly Fault[] = [
 
 const PAGING: readonly Fault[] = [
   { name: 'a store across a page boundary goes to the next physical page', file: 'mmu.ts', caught: guest,
-    find: 'scatter(cpu, from + first, physToHost(phys2), phys2, size - first)',
-    replace: 'scatter(cpu, from + first, physToHost(phys1 + first), phys1 + first, size - first)' },
+    find: 'scatter(cpu, from + first, ramBehind(cpu, phys2), phys2, size - first)',
+    replace: 'scatter(cpu, from + first, ramBehind(cpu, phys1 + first), phys1 + first, size - first)' },
   { name: 'a store across a page boundary writes before the second page is checked', file: 'mmu.ts', caught: guest,
     find: '  const phys1 = xlPhys\n  translate(cpu, second, ACCESS_WRITE, user)\n',
     replace: '  const phys1 = xlPhys\n  scatter(cpu, from, physToHost(phys1), phys1, first)\n  translate(cpu, second, ACCESS_WRITE, user)\n' },
