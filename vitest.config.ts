@@ -3,6 +3,11 @@ import { defineConfig } from 'vitest/config'
 /** Two tiers: `unit` (beside the source) and `machine` (test/, drives the built binary). `test:full` adds test/full. */
 const isFull = process.env['MESOVIRT_TEST_FULL'] === '1'
 
+/** `npm run test:kvm`: what holds on either accelerator, once more on kvm, and what needs a Linux guest on kvm. */
+const isOnKvm = process.env['MESOVIRT_TEST_ACCEL'] === 'kvm'
+const UNIT_ON_KVM = ['hypervisor/kvm/**/*.test.ts']
+const MACHINE_ON_KVM = ['boot', 'guest-ends', 'qmp-machine', 'process-life', 'bare-metal', 'full/generic-kernel', 'kvm/**/*'].map((name) => `test/${name}.test.ts`)
+
 export default defineConfig({
   test: {
     pool: 'forks',
@@ -13,7 +18,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'unit',
-          include: ['{src,machine-manager,machine,boot-loader,device-model,hypervisor,address-space,host,scripts,bench}/**/*.test.ts'],
+          include: isOnKvm ? UNIT_ON_KVM : ['{src,machine-manager,machine,boot-loader,device-model,hypervisor,address-space,host,scripts,bench}/**/*.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 300_000,
         },
@@ -22,8 +27,8 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'machine',
-          include: ['test/**/*.test.ts'],
-          exclude: ['node_modules/**', ...(isFull ? [] : ['test/full/**'])],
+          include: isOnKvm ? MACHINE_ON_KVM : ['test/**/*.test.ts'],
+          exclude: ['node_modules/**', ...(isOnKvm ? [] : ['test/kvm/**']), ...(isFull || isOnKvm ? [] : ['test/full/**'])],
           globalSetup: ['test/support/global-setup.ts'],
           // Limits for a box many times slower than ours: they end a test that hangs and decide nothing else.
           testTimeout: 600_000,

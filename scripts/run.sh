@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the npm scripts run: `run.sh start|test|test:full|bench [arguments]`. Installs and builds when needed, quiet while all is well,
+# What the npm scripts run: `run.sh start|test|test:full|test:kvm|bench [arguments]`. Installs and builds when needed, quiet while all is well,
 # and leaves standard input alone: with `start` it belongs to the guest.
 set -eu
 cd "$(dirname "$0")/.."
@@ -49,7 +49,7 @@ build() {
       -type f ! -name '*.test.ts' -newer dist/mesovirt.js | head -n 1)
     [ -n "$newer" ] || return 0
   fi
-  if [ "$task" = start ]; then quietly 'building' node scripts/build.mjs --no-types
+  if [ "$task" = start ] || [ "$task" = test:kvm ]; then quietly 'building' node scripts/build.mjs --no-types
   else quietly 'building' node scripts/build.mjs
   fi
 }
@@ -96,7 +96,7 @@ need() {
   $2: $3"
 }
 
-# Tools of the host that tests compare with. On Debian as root they are installed, elsewhere they are named.
+# Tools of the host that tests compare with.
 host_tools() {
   missing=''
   reasons=''
@@ -105,6 +105,25 @@ host_tools() {
   need qemu-system-x86_64 qemu-system-x86 'is the second opinion on the machine and the peer of the bench'
   need xz xz-utils 'unpacks the generic kernel'
   need lz4 lz4 'packs test kernels'
+  install_missing
+}
+
+# Tools that the tests on kvm take, with those of the lab they run in where the processor offers no virtualization.
+kvm_tools() {
+  missing=''
+  reasons=''
+  PATH=$PATH:/usr/sbin:/sbin
+  need as binutils 'assembles the bare-metal guest'
+  need xz xz-utils 'unpacks the generic kernel'
+  if ! grep -qwE 'vmx|svm' /proc/cpuinfo || [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
+    need qemu-system-x86_64 qemu-system-x86 'is the lab that has kvm on any machine'
+    need mke2fs e2fsprogs 'makes the disks of the lab'
+  fi
+  install_missing
+}
+
+# On Debian as root missing packages are installed, elsewhere they are named.
+install_missing() {
   [ -n "$missing" ] || return 0
   if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
     export DEBIAN_FRONTEND=noninteractive
@@ -130,8 +149,8 @@ prepare_tests() {
 }
 
 case $task in
-  start | test | test:full | bench) ;;
-  *) die "usage: run.sh start|test|test:full|bench [arguments], not '$task'" ;;
+  start | test | test:full | test:kvm | bench) ;;
+  *) die "usage: run.sh start|test|test:full|test:kvm|bench [arguments], not '$task'" ;;
 esac
 check_node
 install_packages
@@ -145,6 +164,10 @@ case $task in
   test:full)
     prepare_tests
     exec node scripts/ts.mjs scripts/full-report.ts "$@" </dev/null
+    ;;
+  test:kvm)
+    kvm_tools
+    exec node scripts/ts.mjs scripts/kvm-lab/main.ts "$@"
     ;;
   bench)
     host_tools

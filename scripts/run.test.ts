@@ -96,6 +96,6 @@ describe('run.sh', () => {
   it('with an unknown task says how it is used', () => {
     const { status, stderr } = run(['dance'])
     expect(status).toBe(1)
-    expect(stderr).toMatch(/usage: run\.sh start\|test\|test:full\|bench/)
+    expect(stderr).toMatch(/usage: run\.sh start\|test\|test:full\|test:kvm\|bench/)
   })
 })

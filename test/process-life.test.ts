@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { ACCELERATOR } from './support/accelerator.ts'
 import { bareMachine, echoing, saying } from './support/bare-guest.ts'
 import { Qmp } from './support/qmp.ts'
 import { connectQmp, endAfterwards, eventually, isAlive, linux, MESOVIRT, PROMPT, Run, scratch, withMonitor } from './support/vm.ts'
@@ -88,7 +89,7 @@ describe('-daemonize', () => {
   it('says on standard error why it could not start, with status 1', () => {
     const folder = scratch()
     fs.writeFileSync(path.join(folder, 'kernel'), 'not a kernel')
-    const result = spawnSync(process.execPath, [MESOVIRT, '-accel', 'tcg', '-kernel', path.join(folder, 'kernel'), '-daemonize', '-pidfile', path.join(folder, 'pid')], { encoding: 'utf8' })
+    const result = spawnSync(process.execPath, [MESOVIRT, '-accel', ACCELERATOR, '-kernel', path.join(folder, 'kernel'), '-daemonize', '-pidfile', path.join(folder, 'pid')], { encoding: 'utf8' })
     expect(result.status).toBe(1)
     expect(result.stderr).toMatch(/^mesovirt: [^\n]+\n$/)
     expect(fs.readdirSync(folder)).toEqual(['kernel'])

@@ -5,6 +5,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { elf } from '../../boot-loader/synthetic-kernels.ts'
+import { ACCELERATOR } from './accelerator.ts'
 
 const COM1 = 0x3f8, COM1_IER = 0x3f9, COM1_MCR = 0x3fc, COM1_LSR = 0x3fd, COM1_SCRATCH = 0x3ff
 const IER_RECEIVED = 1, MCR_OUT2 = 8, LSR_DATA_READY = 1
@@ -144,5 +145,5 @@ export function randomCode(seed: number): Uint8Array {
 export function bareMachine(folder: string, image: Uint8Array, args: readonly string[] = ['-serial', 'stdio']): string[] {
   const file = path.join(folder, 'guest.elf')
   fs.writeFileSync(file, image)
-  return ['-machine', 'microvm', '-accel', 'tcg', '-m', '128', '-kernel', file, ...args]
+  return ['-machine', 'microvm', '-accel', ACCELERATOR, '-m', '128', '-kernel', file, ...args]
 }

@@ -5,6 +5,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { afterAll, afterEach, inject } from 'vitest'
+import { ACCELERATOR } from './accelerator.ts'
 import { Qmp } from './qmp.ts'
 import { PATIENCE_MS, Transcript } from './transcript.ts'
 
@@ -153,7 +154,7 @@ export interface LinuxOptions { readonly kernel?: string; readonly initrd?: stri
 /** Arguments of a Linux guest with its console on standard input and output. */
 export function linux({ kernel = guests.cloud.vmlinux, initrd = guests.cloud.initrd, append = 'console=ttyS0 panic=1 quiet', args = [] }: LinuxOptions = {}): string[] {
   const defaults = [['-machine', 'microvm'], ['-m', '256'], ['-serial', 'stdio']].filter(([option]) => !args.includes(option as string)).flat()
-  return ['-accel', 'tcg', ...defaults, '-kernel', kernel, '-initrd', initrd, ...args, '-append', append]
+  return ['-accel', ACCELERATOR, ...defaults, '-kernel', kernel, '-initrd', initrd, ...args, '-append', append]
 }
 
 /** Starts a machine with a monitor and connects to it. */

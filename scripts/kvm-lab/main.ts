@@ -1,0 +1,131 @@
+/** `npm run test:kvm`: runs the tests on KVM, on this machine's if its processor offers it, else in the lab. docs/kvm.md, "The lab". */
+import { spawn } from 'node:child_process'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { MesovirtError } from '../../host/errors.ts'
+import { fetchGuest } from '../../src/guest/fetch-guest.ts'
+import { createProgress } from '../../src/guest/progress.ts'
+import { buildGuest } from '../../test/guest/build.ts'
+import { projectDisk, PACKAGES_FOLDER, systemDisk } from './contents.ts'
+import type { Guests } from './contents.ts'
+import { buildDisk } from './disk.ts'
+import { fetchLabKernel } from './kernel.ts'
+import { runInLab } from './machine.ts'
+import { parseOptions, USAGE } from './options.ts'
+import type { LabOptions } from './options.ts'
+
+const CACHE = path.resolve('.cache', 'kvm-lab')
+/** Longer than any test may take: silence beyond it is a lab that hangs. */
+const SILENCE_LIMIT_MS = 15 * 60_000
+/** Settings of the caller that tests and vitest look at. */
+const PASSED_ON = ['CI', 'FORCE_COLOR', 'NO_COLOR', 'COLORTERM', 'TERM', 'DEBUG']
+/** Tests failed: 1. The lab did: 2. */
+const LAB_FAILED = 2
+
+const say = (text: string) => process.stderr.write(`mesovirt: ${text}\n`)
+
+try {
+  process.exitCode = await main(parseOptions(process.argv.slice(2)))
+} catch (error) {
+  if (!(error instanceof MesovirtError)) throw error
+  say(error.message)
+  process.exitCode = error.code === 'LAB_OPTION' ? 1 : LAB_FAILED
+}
+
+async function main(options: LabOptions): Promise<number> {
+  const { task, where } = options
+  if (task.kind === 'help') {
+    process.stdout.write(USAGE)
+    return 0
+  }
+  if (task.kind === 'tests' && where !== 'lab') {
+    const missing = missingForKvm()
+    if (missing === undefined || where === 'direct') return runDirectly(task.vitest)
+    say(`${missing}, so the tests run in the lab`)
+  }
+  return runInside(options)
+}
+
+/** What keeps this machine from running guests in hardware. */
+function missingForKvm(): string | undefined {
+  if (!/^flags\s*:.*\b(vmx|svm)\b/m.test(fs.readFileSync('/proc/cpuinfo', 'utf8'))) return 'this processor offers no virtualization (vmx, svm)'
+  try {
+    fs.closeSync(fs.openSync('/dev/kvm', 'r+'))
+    return undefined
+  } catch (error) {
+    return `/dev/kvm does not open (${(error as NodeJS.ErrnoException).code})`
+  }
+}
+
+function runDirectly(vitest: readonly string[]): Promise<number> {
+  const child = spawn(process.execPath, [path.join('node_modules', 'vitest', 'vitest.mjs'), 'run', ...vitest],
+    { stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, MESOVIRT_TEST_ACCEL: 'kvm' } })
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (status, signal) => resolve(status ?? 128 + (signal === null ? 0 : os.constants.signals[signal])))
+  })
+}
+
+async function runInside({ task, cpus, memoryMb, timeLimitMinutes }: LabOptions): Promise<number> {
+  if (process.arch !== 'x64' || process.platform !== 'linux') throw new MesovirtError('LAB_HOST', 'the lab runs this machine\'s Node, which has to be one for Linux on x86_64')
+  const interactive = task.kind === 'shell'
+  if (interactive && !(process.stdin.isTTY && process.stdout.isTTY)) throw new MesovirtError('LAB_TERMINAL', '--shell needs a terminal; for scripts there is --exec')
+  const project = process.cwd()
+  const log = createProgress()
+  fs.mkdirSync(CACHE, { recursive: true })
+  removeStaleRuns()
+  const fetch = (flavour: 'cloud' | 'generic') => fetchGuest({ cacheDir: path.join('.cache', 'guest'), flavour, vmlinux: true, log })
+  const cloud = await fetch('cloud'), generic = await fetch('generic')
+  const files = ({ kernel, vmlinux, initrd }: typeof cloud) => ({ kernel, vmlinux: vmlinux as string, initrd })
+  const guests: Guests = { cloud: files(cloud), generic: files(generic) }
+  const kernel = await fetchLabKernel(CACHE, log)
+  const system = buildDisk(CACHE, 'system', systemDisk(project, cloud.busybox, guests), log)
+  const bareGuest = buildGuest()
+  const own = buildDisk(CACHE, 'project', projectDisk(project, guests, [bareGuest, path.join(path.dirname(bareGuest), 'sources.sha256')]), log)
+  log.step('starting the lab')
+  const { status, seconds } = await runInLab({
+    cache: CACHE, kernel, busybox: cloud.busybox, systemDisk: system, projectDisk: own, cpus, memoryMb, interactive,
+    command: commandText(project, task, guests),
+    settings: `project=${quote(project)}\npackages=${PACKAGES_FOLDER}\n`,
+    timeLimitMs: interactive ? Infinity : timeLimitMinutes * 60_000, silenceLimitMs: SILENCE_LIMIT_MS,
+    onBegin: () => log.done(),
+    onOutput: (chunk) => process.stdout.write(chunk),
+  })
+  log.done()
+  if (!interactive) say(`the lab took ${seconds.total.toFixed(1)} s, of which ${seconds.begin.toFixed(1)} s to start; its command ended with status ${status}`)
+  return status
+}
+
+/** The shell script that the lab runs. */
+function commandText(project: string, task: LabOptions['task'], guests: Guests): string {
+  const { columns = 80, rows = 24 } = process.stdout
+  const variables: Record<string, string> = {
+    PATH: '/usr/local/bin:/usr/bin:/bin', HOME: '/root', LANG: 'C.UTF-8', COLUMNS: String(columns),
+    MESOVIRT_TEST_ACCEL: 'kvm', MESOVIRT_TEST_LAB: '1', MESOVIRT_TEST_GUESTS: JSON.stringify(guests),
+    ...process.stdout.isTTY ? { FORCE_COLOR: '1' } : {},
+    ...Object.fromEntries(PASSED_ON.flatMap((name) => process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  }
+  const lines = [...Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`), `cd ${quote(project)}`]
+  if (task.kind === 'shell') {
+    lines.push(`stty sane rows ${rows} cols ${columns}`, 'echo "A shell in the lab, with the project in $PWD. exit or Ctrl-D ends it, Ctrl-A x kills it."', 'exec setsid cttyhack sh -l')
+  } else if (task.kind === 'exec') {
+    lines.push(`exec ${task.command.map(quote).join(' ')}`)
+  } else if (task.kind === 'tests') {
+    const reporter = task.vitest.some((argument) => argument.startsWith('--reporter')) ? [] : ['--reporter=verbose']
+    lines.push(`exec node node_modules/vitest/vitest.mjs run ${[...reporter, ...task.vitest].map(quote).join(' ')}`)
+  }
+  return `${lines.join('\n')}\n`
+}
+
+function quote(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`
+}
+
+/** A run that was killed could not tidy up; what it leaves is named after its process. */
+function removeStaleRuns(): void {
+  for (const name of fs.readdirSync(CACHE)) {
+    const pid = /^run-(\d+)-/.exec(name)?.[1]
+    if (pid !== undefined && !fs.existsSync(`/proc/${pid}`)) fs.rmSync(path.join(CACHE, name), { recursive: true, force: true })
+  }
+}
