@@ -138,16 +138,6 @@ export function kvmError({ code, what, fix }: KvmProblem, cause?: unknown): Meso
   return new MesovirtError(code, `-accel kvm: ${what}; ${fix}, or use -accel tcg`, cause === undefined ? {} : { cause })
 }
 
-/** The error for EBUSY of KVM_CREATE_VM, where Linux notices that somebody else is using the hardware. */
-export function kvmBusyError(): MesovirtError {
-  return kvmError(BUSY)
-}
-
-/** The error for more vCPUs than the host's KVM can give one machine. @param limit its KVM_CAP_MAX_VCPUS */
-export function kvmCpuLimitError(cpus: number, limit: number): MesovirtError {
-  return new MesovirtError('KVM_CPUS', `-smp ${cpus}: the host's KVM gives a machine at most ${limit} vCPUs; use -smp ${limit} or less, or -accel tcg`)
-}
-
 /**
  * Opens /dev/kvm for reading and writing, closed on exec as everything Node opens.
  * @throws MesovirtError KVM_MISSING, KVM_DENIED, KVM_BUSY or KVM_FAILED, with what to do

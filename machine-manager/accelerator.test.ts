@@ -18,13 +18,13 @@ const asked = (...candidates: AcceleratorName[]): AcceleratorConfig => ({ candid
 describe('the rule', () => {
   it.each<[string, AcceleratorConfig, KvmFacts, AcceleratorName[], string | undefined]>([
     ['nothing asked, hardware', BY_DEFAULT, SVM, ['kvm', 'tcg'], 'the processor has svm and /dev/kvm opens'],
-    ['nothing asked, no device', BY_DEFAULT, NONE, ['tcg'], 'there is no /dev/kvm; mesovirt doctor says more'],
+    ['nothing asked, no device', BY_DEFAULT, NONE, ['tcg'], 'there is no /dev/kvm'],
     ['nothing asked, PVM', BY_DEFAULT, PVM, ['tcg'],
-      'no hardware virtualization is behind /dev/kvm here (PVM), and stock kernels do not run on it; -accel kvm uses it all the same'],
+      'no hardware virtualization is behind /dev/kvm here (PVM), and stock kernels do not run on it (-accel kvm tries all the same)'],
     ['kvm:tcg, hardware', asked('kvm', 'tcg'), SVM, ['kvm', 'tcg'], undefined],
-    ['kvm:tcg, no device', asked('kvm', 'tcg'), NONE, ['tcg'], 'there is no /dev/kvm; mesovirt doctor says more'],
+    ['kvm:tcg, no device', asked('kvm', 'tcg'), NONE, ['tcg'], 'there is no /dev/kvm'],
     ['kvm:tcg, PVM', asked('kvm', 'tcg'), PVM, ['tcg'],
-      'no hardware virtualization is behind /dev/kvm here (PVM), and stock kernels do not run on it; -accel kvm uses it all the same'],
+      'no hardware virtualization is behind /dev/kvm here (PVM), and stock kernels do not run on it (-accel kvm tries all the same)'],
     ['kvm is obeyed on PVM', asked('kvm'), PVM, ['kvm'], undefined],
     ['kvm is tried without a device, for its error', asked('kvm'), NONE, ['kvm'], undefined],
     ['tcg', asked('tcg'), SVM, ['tcg'], undefined],
@@ -89,7 +89,7 @@ describe('a machine', () => {
   it('memory beyond the software CPU needs kvm, and the error says why there is none', async () => {
     expect(await build(BY_DEFAULT, { memory: 4 * GIB })).toMatchObject({ machine: 'kvm' })
     await expect(build(BY_DEFAULT, { memory: 4 * GIB, facts: NONE })).rejects.toThrow('-m 4G: the tcg accelerator can give a guest at most 3584M, '
-      + 'and it is taken since there is no /dev/kvm; mesovirt doctor says more; use -m 3584 or less')
+      + 'and it is taken since there is no /dev/kvm; use -m 3584 or less')
     await expect(build(asked('tcg', 'kvm'), { memory: 4 * GIB })).rejects.toThrow('-m 4G: the tcg accelerator can give a guest at most 3584M; use -m 3584 or less')
   })
 })

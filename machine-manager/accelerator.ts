@@ -25,7 +25,7 @@ const FULL_NAMES: Readonly<Record<AcceleratorName, string>> = { kvm: 'kvm (hardw
 /** After these kvm works no better at the next attempt, and the next candidate may. Anything else ends the launch. */
 const UNUSABLE = new Set(['KVM_MISSING', 'KVM_DENIED', 'KVM_BUSY', 'KVM_FAILED', 'KVM_CAPABILITY', 'FFI_MISSING', 'FFI_BROKEN'])
 
-/** The line for standard error. */
+/** Which and why, as a line for people. */
 export function acceleratorLine(name: AcceleratorName, why: string): string {
   return `accelerator ${FULL_NAMES[name]}: ${why}`
 }
@@ -38,10 +38,10 @@ export function decideAccelerator({ candidates, chosenBy }: AcceleratorConfig, {
   const [first] = candidates
   if (first !== 'kvm' || candidates.length === 1) return { order: candidates.slice(0, 1), why: undefined }
   const others = candidates.slice(1)
-  if (problem !== undefined) return { order: others, why: `${problem.what}; mesovirt doctor says more` }
+  if (problem !== undefined) return { order: others, why: problem.what }
   const kind = kvmKind(host)
   if (kind === 'pvm') {
-    return { order: others, why: `no hardware virtualization is behind ${KVM_DEVICE} here (PVM), and stock kernels do not run on it; -accel kvm uses it all the same` }
+    return { order: others, why: `no hardware virtualization is behind ${KVM_DEVICE} here (PVM), and stock kernels do not run on it (-accel kvm tries all the same)` }
   }
   return { order: candidates, why: chosenBy === 'default' ? `the processor has ${kind} and ${KVM_DEVICE} opens` : undefined }
 }
@@ -71,12 +71,12 @@ export async function buildOnAccelerator<Machine>(config: AcceleratorConfig, cho
     if (name === 'tcg' && open) checkTcgMemory(memory, why)
     try {
       const machine = build(await load(name))
-      if (why !== undefined) notice(acceleratorLine(name, why))
+      if (why !== undefined) notice(`${acceleratorLine(name, why)}${name === 'kvm' ? '' : '; mesovirt doctor says more'}`)
       return machine
     } catch (error) {
       if (order.length < 2 || !(error instanceof MesovirtError) || !UNUSABLE.has(error.code)) throw error
       order = order.slice(1)
-      why = `${withoutAdvice(error.message)}; mesovirt doctor says more`
+      why = withoutAdvice(error.message)
     }
   }
 }
@@ -94,8 +94,10 @@ function withoutAdvice(message: string): string {
 
 async function loadAccelerator(name: AcceleratorName): Promise<AcceleratorFactory> {
   switch (name) {
-    case 'kvm':
-      throw new MesovirtError('KVM_MISSING', '-accel kvm: kvm is not in this version; use -accel tcg')
+    case 'kvm': {
+      const { KvmHypervisor } = await import('../hypervisor/kvm/kvm-hypervisor.ts')
+      return (options) => new KvmHypervisor(options)
+    }
     case 'tcg': {
       const { TcgHypervisor } = await import('../hypervisor/tcg/tcg-hypervisor.ts')
       return (options) => new TcgHypervisor(options)
