@@ -8,7 +8,7 @@ export interface RamBlock {
   readonly guestAddress: number
   readonly size: number
   readonly bytes: Uint8Array
-  /** offset in the accelerator's memory (tcg: offset in the WebAssembly memory) */
+  /** place in the accelerator's memory: on tcg an offset in the WebAssembly memory, on kvm a host address */
   readonly hostOffset: number
 }
 
