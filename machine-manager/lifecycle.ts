@@ -95,11 +95,17 @@ function machineOptions(config: VmConfig, serial: CharBackend | undefined, accel
     topology: { cpus: smp.cpus, sockets: smp.sockets, dies: smp.dies, cores: smp.clusters * smp.cores, threads: smp.threads },
     onGuestReset: actions.reboot,
     onShutdown: actions.shutdown,
-    onInternalError: config.monitors.length > 0 ? 'keep' : 'end',
+    onInternalError: keepsAfterError(config) ? 'keep' : 'end',
     onBootPhase: config.trace.includes('boot') ? printPhase : undefined,
     log: (message) => log.info(message),
     logError: (message) => log.error(message),
   }
+}
+
+/** QEMU keeps a machine whose accelerator failed, for whoever asks its monitor; without a monitor nobody could ever end it. */
+function keepsAfterError({ actions, monitors }: VmConfig): boolean {
+  if (actions.panic === undefined) return monitors.length > 0
+  return actions.panic === 'pause' || actions.panic === 'none'
 }
 
 /** `boot    1.234567 s  user space reached (port 0x3ff, 2)` on standard error. */

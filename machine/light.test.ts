@@ -230,6 +230,7 @@ test('an internal error ends the machine, or keeps it until a reset', async () =
   await machine.start()
   hypervisor.options.onEvent({ kind: 'internal-error', message: 'trap' })
   expect(await machine.ended).toEqual({ kind: 'internal-error', message: 'trap' })
+  expect(events.slice(-2)).toEqual([{ name: 'STOP' }, { name: 'SHUTDOWN', data: { guest: false, reason: 'host-error' } }])
 
   await machine.close()
   const errors: string[] = []

@@ -356,6 +356,7 @@ export class LightMachine {
       this.#emit({ name: 'STOP' })
       if (this.#options.onInternalError === 'keep') return
       this.#over = true
+      this.#emit({ name: 'SHUTDOWN', data: { guest: false, reason: 'host-error' } })
       this.#end({ kind: 'internal-error', message })
     })
   }

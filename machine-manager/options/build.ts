@@ -291,7 +291,7 @@ function actionConfig(draft: Draft): ActionConfig {
   return {
     reboot: reboot === 'reset' ? 'reset' : 'shutdown',
     shutdown: shutdown === 'pause' || draft.given.has('no-shutdown') ? 'pause' : 'poweroff',
-    panic: panic === 'pause' || panic === 'exit-failure' || panic === 'none' ? panic : 'shutdown',
+    panic: panic === 'pause' || panic === 'shutdown' || panic === 'exit-failure' || panic === 'none' ? panic : undefined,
   }
 }
 

@@ -51,7 +51,8 @@ export interface MonitorConfig {
 export interface ActionConfig {
   readonly reboot: 'reset' | 'shutdown'
   readonly shutdown: 'poweroff' | 'pause'
-  readonly panic: 'pause' | 'shutdown' | 'exit-failure' | 'none'
+  /** undefined: not given; a machine with a monitor is then kept for it */
+  readonly panic: 'pause' | 'shutdown' | 'exit-failure' | 'none' | undefined
 }
 
 export type ClockConfig =

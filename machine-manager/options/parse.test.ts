@@ -39,7 +39,7 @@ describe('a command line becomes a configuration', () => {
       memory: { size: 256 * MIB },
       boot: { kernel: 'vmlinuz', initrd: undefined, append: '' },
       chardevs: [], serial: undefined, monitors: [], name: undefined, uuid: undefined, startPaused: false, daemonize: false, pidFile: undefined,
-      log: { kind: 'none' }, actions: { reboot: 'shutdown', shutdown: 'poweroff', panic: 'shutdown' }, clock: { kind: 'host' }, trace: [],
+      log: { kind: 'none' }, actions: { reboot: 'shutdown', shutdown: 'poweroff', panic: undefined }, clock: { kind: 'host' }, trace: [],
     })
   })
 
@@ -91,7 +91,7 @@ describe('a command line becomes a configuration', () => {
     [['-freeze'], { startPaused: true }],
     [['-D', 'vm.log'], { log: { kind: 'file', path: 'vm.log' } }],
     [['-pidfile', 'p'], { pidFile: 'p' }],
-    [['-no-shutdown', '-no-reboot'], { actions: { reboot: 'shutdown', shutdown: 'pause', panic: 'shutdown' } }],
+    [['-no-shutdown', '-no-reboot'], { actions: { reboot: 'shutdown', shutdown: 'pause', panic: undefined } }],
     [['-action', 'reboot=reset,panic=none', '-action', 'shutdown=pause'], { actions: { reboot: 'reset', shutdown: 'pause', panic: 'none' } }],
     [['-icount', '5'], { clock: { kind: 'instruction-count', shift: 5, sleep: true } }],
     [['-icount', 'shift=0,sleep=off,align=off'], { clock: { kind: 'instruction-count', shift: 0, sleep: false } }],
@@ -381,7 +381,7 @@ describe('a configuration written out as a command line', () => {
     log: fc.oneof(fc.constant({ kind: 'none' } as const), fc.constant({ kind: 'stderr' } as const),
       fc.record({ kind: fc.constant('file' as const), path: file })),
     actions: fc.record({ reboot: fc.constantFrom('reset', 'shutdown'), shutdown: fc.constantFrom('poweroff', 'pause'),
-      panic: fc.constantFrom('pause', 'shutdown', 'exit-failure', 'none') }),
+      panic: fc.constantFrom('pause', 'shutdown', 'exit-failure', 'none', undefined) }),
     clock: fc.oneof(fc.constant({ kind: 'host' } as const), fc.record({ kind: fc.constant('instruction-count' as const),
       shift: fc.integer({ min: 0, max: 10 }), sleep: fc.boolean() })),
     trace: fc.constantFrom<('boot')[]>([], ['boot']),

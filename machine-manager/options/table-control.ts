@@ -28,8 +28,8 @@ export const CONTROL_OPTIONS: readonly OptionSpec[] = [
         { key: 'shutdown', type: { kind: 'choice', choices: [{ name: 'poweroff' }, { name: 'pause' }] }, default: 'poweroff',
           help: 'the guest powers off: end the process, or pause' },
         { key: 'panic', type: { kind: 'choice', choices: [{ name: 'pause' }, { name: 'shutdown' }, { name: 'exit-failure' }, { name: 'none' }] },
-          default: 'shutdown',
-          help: 'the guest reports a panic: pause, end with status 0, end with status 1, go on; no effect yet, for no device here reports one' },
+          help: 'the accelerator cannot run the guest any further: pause and none keep the machine for its monitors, shutdown and exit-failure end it with status 1; '
+            + 'without this it is kept where there is a monitor. A panic that the guest reports: no effect yet, for no device here reports one' },
         { key: 'watchdog', type: TEXT_255, help: 'a watchdog fires', status: later('watchdog devices') },
       ],
     },
