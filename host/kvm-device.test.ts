@@ -58,7 +58,8 @@ describe('a /dev/kvm that cannot be used', () => {
     ['ENOENT', BARE, 'KVM_MISSING', '-accel kvm: there is no /dev/kvm, and the processor shows neither vmx nor svm; enable virtualization in the firmware setup, '
       + 'or nested virtualization where this host is a guest itself, then sudo modprobe kvm_intel or kvm_amd, or use -accel tcg'],
     ['ENOENT', { modules: ['kvm', 'kvm_intel'] }, 'KVM_MISSING',
-      '-accel kvm: there is no /dev/kvm here, although the kernel has KVM; give it to where this runs: --device /dev/kvm for a container, or use -accel tcg'],
+      '-accel kvm: there is no /dev/kvm here, although the kernel has KVM; give it to where this runs: --device /dev/kvm for a container, '
+        + 'sudo mknod -m 660 /dev/kvm c 10 232 elsewhere, or use -accel tcg'],
     ['ENODEV', { modules: ['kvm'] }, 'KVM_MISSING',
       '-accel kvm: there is nothing behind /dev/kvm (ENODEV); load it: sudo modprobe kvm_intel; if that fails, enable virtualization in the firmware setup, or use -accel tcg'],
     ['EACCES', {}, 'KVM_DENIED',

@@ -113,7 +113,7 @@ function missing(errno: string, { virtualization, modules }: KvmHost): KvmProble
   const code = 'KVM_MISSING'
   const what = errno === 'ENOENT' ? `there is no ${KVM_DEVICE}` : `there is nothing behind ${KVM_DEVICE} (${errno})`
   if (modules.some((name) => name !== 'kvm') && errno === 'ENOENT') {
-    return { code, what: `${what} here, although the kernel has KVM`, fix: 'give it to where this runs: --device /dev/kvm for a container' }
+    return { code, what: `${what} here, although the kernel has KVM`, fix: 'give it to where this runs: --device /dev/kvm for a container, sudo mknod -m 660 /dev/kvm c 10 232 elsewhere' }
   }
   switch (virtualization) {
     case 'vmx': return { code, what, fix: 'load it: sudo modprobe kvm_intel; if that fails, enable virtualization in the firmware setup' }

@@ -1,6 +1,7 @@
 /** Sub-commands, by commander. Each command's code is loaded only when it is the one that was asked for, or when help lists them all. */
 import { Command, CommanderError } from 'commander'
 import { MesovirtError } from '../host/errors.ts'
+import type { CommandName } from '../machine-manager/options/completion.ts'
 import { nearest } from '../machine-manager/options/suggest.ts'
 import { addCompletionCommand } from './cli-completion.ts'
 import { say } from './cli-output.ts'
@@ -8,6 +9,7 @@ import { say } from './cli-output.ts'
 const ADD: Readonly<Record<string, (program: Command) => Promise<void>>> = {
   guest: async (program) => (await import('./guest/command.ts')).addGuestCommand(program),
   qmp: async (program) => (await import('./qmp-client/command.ts')).addQmpCommand(program),
+  doctor: async (program) => (await import('./doctor/command.ts')).addDoctorCommand(program),
   completion: async (program) => addCompletionCommand(program, () => listCommands(program)),
 }
 
@@ -49,6 +51,10 @@ function createProgram(): Command {
   return program
 }
 
-function listCommands(program: Command): { name: string; help: string }[] {
-  return [...program.commands.map((command) => ({ name: command.name(), help: command.description() })), { name: 'help', help: 'explain a command' }]
+function listCommands(program: Command): CommandName[] {
+  const commands = program.commands.map((command) => ({
+    name: command.name(), help: command.description(),
+    options: command.options.flatMap(({ long, description }) => (typeof long === 'string' ? [{ flag: long, help: description }] : [])),
+  }))
+  return [...commands, { name: 'help', help: 'explain a command', options: [] }]
 }

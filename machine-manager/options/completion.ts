@@ -7,8 +7,9 @@ import type { ValueType } from './values.ts'
 export const SHELLS = ['bash', 'zsh', 'fish'] as const
 export type Shell = (typeof SHELLS)[number]
 
-/** A sub-command with its one-line help. */
-export interface CommandName { readonly name: string; readonly help: string }
+/** A sub-command with its one-line help and its own options, `--json` and the like. */
+export interface CommandName { readonly name: string; readonly help: string; readonly options: readonly CommandOption[] }
+export interface CommandOption { readonly flag: string; readonly help: string }
 
 interface Completable {
   readonly names: readonly string[]
@@ -58,10 +59,18 @@ function bashScript(options: readonly Completable[], commands: readonly CommandN
     const reply = option.files ? 'COMPREPLY=($(compgen -f -- "$cur"))' : `COMPREPLY=($(compgen -W "${option.words.join(' ')}" -- "$cur"))`
     return `    ${option.names.join('|')}) ${reply}; return ;;`
   })
+  const ofCommands = commands.filter(({ options: own }) => own.length > 0)
+    .map(({ name, options: own }) => `      ${name}) COMPREPLY=($(compgen -W "${own.map(({ flag }) => flag).join(' ')}" -- "$cur")) ;;`)
   return `# bash completion of mesovirt: source <(mesovirt completion bash)
 _mesovirt() {
   local cur="\${COMP_WORDS[COMP_CWORD]}" prev="\${COMP_WORDS[COMP_CWORD-1]}"
   COMPREPLY=()
+  if [[ $COMP_CWORD -gt 1 && $cur == -* && \${COMP_WORDS[1]} != -* ]]; then
+    case "\${COMP_WORDS[1]}" in
+${ofCommands.join('\n')}
+    esac
+    return
+  fi
   case "$prev" in
 ${cases.join('\n')}
   esac
@@ -83,6 +92,8 @@ function zshScript(options: readonly Completable[], commands: readonly CommandNa
     const action = option.files ? ':file:_files' : words !== '' ? `:value:(${words})` : option.takesValue ? ':value: ' : ''
     return `    ${single(`*${name}[${option.help.replace(/[[\]\\:]/g, '\\$&')}]${action}`)} \\`
   }))
+  const ofCommands = commands.map(({ name, options: own }) =>
+    `    ${name}) _arguments ':command:' ${own.map(({ flag, help }) => single(`${flag}[${help.replace(/[[\]\\:]/g, '\\$&')}]`)).concat("'*:file:_files'").join(' ')}; return ;;`)
   return `#compdef mesovirt
 # zsh completion of mesovirt: mesovirt completion zsh > "\${fpath[1]}/_mesovirt"
 _mesovirt() {
@@ -92,6 +103,9 @@ _mesovirt() {
     _describe command commands
     return
   fi
+  case $words[2] in
+${ofCommands.join('\n')}
+  esac
   _arguments \\
 ${specs.join('\n')}
     '*:file:_files'
@@ -107,7 +121,9 @@ function fishScript(options: readonly Completable[], commands: readonly CommandN
     return `complete -c mesovirt -o ${name.slice(1)}${value} -d ${single(option.help, 'fish')}`
   }))
   const words = commands.map((command) => `complete -c mesovirt -n __fish_use_subcommand -a ${command.name} -d ${single(command.help, 'fish')}`)
-  return `# fish completion of mesovirt: mesovirt completion fish > ~/.config/fish/completions/mesovirt.fish\n${[...words, ...lines].join('\n')}\n`
+  const ofCommands = commands.flatMap(({ name, options: own }) => own.map(({ flag, help }) =>
+    `complete -c mesovirt -n '__fish_seen_subcommand_from ${name}' -l ${flag.replace(/^--/, '')} -d ${single(help, 'fish')}`))
+  return `# fish completion of mesovirt: mesovirt completion fish > ~/.config/fish/completions/mesovirt.fish\n${[...words, ...ofCommands, ...lines].join('\n')}\n`
 }
 
 /** Text in single quotes. fish has a backslash inside them, other shells leave the quotes for a moment. */

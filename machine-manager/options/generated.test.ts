@@ -8,7 +8,8 @@ import { helpText, optionHelpText, wrap } from './help.ts'
 import { isHere } from './option-types.ts'
 import { OPTIONS } from './table.ts'
 
-const COMMANDS = [{ name: 'qmp', help: "talk to a machine's monitor" }, { name: 'completion', help: 'print a completion script' }]
+const COMMANDS = [{ name: 'qmp', help: "talk to a machine's monitor", options: [{ flag: '--command', help: "run one [it's: a command]" }] },
+  { name: 'completion', help: 'print a completion script', options: [] }]
 
 describe('the option table', () => {
   it('has each name once', () => {
@@ -81,6 +82,7 @@ describe('completion', () => {
     }
     expect(script).not.toContain('-vnc')
     for (const command of COMMANDS) expect(script).toContain(command.name)
+    expect(script).toMatch(shell === 'fish' ? /-l command / : /--command/)
   })
 
   it('bash completes options, words and files', () => {
@@ -93,6 +95,9 @@ describe('completion', () => {
     expect(complete('mesovirt', '-ker')).toEqual(['-kernel'])
     expect(complete('mesovirt', '-machine', 'm')).toEqual(['microvm'])
     expect(complete('mesovirt', 'q')).toEqual(['qmp'])
+    expect(complete('mesovirt', 'qmp', '--c')).toEqual(['--command'])
+    expect(complete('mesovirt', 'qmp', '-ker')).toEqual([''])
+    expect(complete('mesovirt', '-accel', 'k')).toEqual(['kvm'])
     expect(complete('mesovirt', '-kernel', '/etc/passw')).toContain('/etc/passwd')
   })
 })
