@@ -1,5 +1,5 @@
 /**
- * The MP floating pointer and configuration table: processors, one ISA bus, one IOAPIC with the 16 ISA interrupts on pins 0 to 15.
+ * The MP floating pointer and configuration table: processors, one ISA bus, one IOAPIC with the ISA interrupts on pins of their number, the timer on pin 2.
  * Intel MultiProcessor Specification 1.4, chapter 4. For kernels that read no ACPI. Left out: PCI buses, extended entries.
  */
 import { EBDA_ADDRESS, LARGE_MP_TABLE_ADDRESS, VGA_HOLE_ADDRESS } from './layout.ts'
@@ -20,6 +20,8 @@ const IOAPIC_ENABLED = 1
 const INT = 0, NMI = 1, EXTINT = 3 // interrupt types
 const ISA_BUS_ID = 0
 const ISA_INTERRUPTS = 16
+/** As PCs are wired: the timer on the pin that the second PIC's interrupt leaves free. The ACPI tables say the same. */
+const TIMER = 0, CASCADE = 2, TIMER_PIN = 2
 const ALL_LOCAL_APICS = 0xff
 /** Ids from here on do not fit: 0xff means "all", and the table knows 8-bit ids only. */
 const APIC_ID_LIMIT = 0xff
@@ -40,7 +42,8 @@ export function buildMpTable(apicIds: readonly number[]): MpTable {
       ...u32(CPU_SIGNATURE), ...u32(CPU_FEATURES), ...u32(0), ...u32(0)]),
     [ENTRY_BUS, ISA_BUS_ID, ...ascii('ISA', 6)],
     [ENTRY_IOAPIC, ioapicId, APIC_VERSION, IOAPIC_ENABLED, ...u32(IOAPIC_ADDRESS)],
-    ...Array.from({ length: ISA_INTERRUPTS }, (_, irq) => [ENTRY_IO_INTERRUPT, INT, 0, 0, ISA_BUS_ID, irq, ioapicId, irq]),
+    ...Array.from({ length: ISA_INTERRUPTS }, (_, irq) => irq).filter((irq) => irq !== CASCADE)
+      .map((irq) => [ENTRY_IO_INTERRUPT, INT, 0, 0, ISA_BUS_ID, irq, ioapicId, irq === TIMER ? TIMER_PIN : irq]),
     [ENTRY_LOCAL_INTERRUPT, EXTINT, 0, 0, ISA_BUS_ID, 0, 0, 0],
     [ENTRY_LOCAL_INTERRUPT, NMI, 0, 0, ISA_BUS_ID, 0, ALL_LOCAL_APICS, 1],
   ]

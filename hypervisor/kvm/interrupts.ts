@@ -12,6 +12,7 @@ import { request, requestValue } from './descriptors.ts'
 
 export const LINES = 24
 const PIC_PINS = 8
+const TIMER = 0, TIMER_PIN = 2
 const ROUTE_BYTES = 48
 /** KVM_MAX_IRQ_ROUTES of x86 */
 const MAX_ROUTES = 4096
@@ -45,6 +46,7 @@ export class KvmInterrupts {
         this.#setLevel(gsi, 0)
       },
     }))
+    this.#publishRoutes()
     this.#powerUp = this.#save()
   }
 
@@ -122,11 +124,14 @@ export class KvmInterrupts {
     request(this.#vm, KVM_IRQ_LINE, new Uint8Array(Uint32Array.of(gsi, level).buffer), 'KVM_IRQ_LINE')
   }
 
-  /** Lines 0 to 15 go to the PIC pair and the IOAPIC, 16 to 23 to the IOAPIC, each to the pin of its number: the kernel's own table at the start. */
+  /**
+   * Lines 0 to 15 go to the PIC pair and the IOAPIC, 16 to 23 to the IOAPIC. The timer's line, 0, is on IOAPIC pin 2, as the guest's tables say; the kernel's
+   * own routes have it on pin 0.
+   */
   #publishRoutes(): void {
     const routes: Route[] = []
     for (let gsi = 0; gsi < 2 * PIC_PINS; gsi++) routes.push({ gsi, chip: gsi < PIC_PINS ? IRQCHIP_PIC_MASTER : IRQCHIP_PIC_SLAVE, pin: gsi % PIC_PINS })
-    for (let gsi = 0; gsi < LINES; gsi++) routes.push({ gsi, chip: IRQCHIP_IOAPIC, pin: gsi })
+    for (let gsi = 0; gsi < LINES; gsi++) if (gsi !== TIMER_PIN) routes.push({ gsi, chip: IRQCHIP_IOAPIC, pin: gsi === TIMER ? TIMER_PIN : gsi })
     for (const [gsi, message] of this.#messages) routes.push({ gsi, message })
     const table = new DataView(new ArrayBuffer(8 + routes.length * ROUTE_BYTES))
     table.setUint32(0, routes.length, true)
