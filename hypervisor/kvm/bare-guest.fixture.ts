@@ -8,7 +8,8 @@ import { canLoad, describeWhere } from '../../test/support/optional.ts'
 import { kvmError, probeKvm, readKvmHost } from '../../host/kvm-device.ts'
 import type { CpuTopology, EntryState, HypervisorEvent, SegmentRegister } from '../hypervisor.ts'
 import { KvmHypervisor } from './kvm-hypervisor.ts'
-import type { Bits, Program } from './program.fixture.ts'
+import { Program } from './program.fixture.ts'
+import type { Bits } from './program.fixture.ts'
 
 /** A write to one of these ports is a report of the guest: nothing else happens. */
 export const REPORT = 0x700
@@ -40,6 +41,18 @@ export function describeKvm(name: string, tests: () => void): void {
     afterEach(closeGuests)
     tests()
   })
+}
+
+const OTHERS_PAGE = 9
+const OTHERS_GDT = 0x9f00
+const APIC_COMMAND = 0xfee0_0300
+const ALL_OTHERS = 0xc_0000, INIT = 0x4500, START_UP = 0x4600
+/** Local APIC: the id of the vCPU that reads it, in bits 24 to 31. */
+export const APIC_ID_REGISTER = 0xfee0_0020
+
+/** For the program of vCPU 0: starts all others where loadForOthers says. Intel SDM volume 3, 9.4.4 "MP Initialization Example". */
+export function startOthers(program: Program): Program {
+  return program.write(APIC_COMMAND, 4, ALL_OTHERS | INIT).write(APIC_COMMAND, 4, ALL_OTHERS | START_UP | OTHERS_PAGE)
 }
 
 const guests = new Set<BareGuest>()
@@ -115,6 +128,28 @@ export class BareGuest {
   /** Real-mode vector. */
   setVector(number: number, address: number): void {
     this.ram.view.setUint32(number * 4, address, true)
+  }
+
+  /**
+   * What the further vCPUs run, in 32-bit code without paging, once vCPU 0 has started them (`startOthers`): the way from real mode to there.
+   * They all begin at once; APIC_ID_REGISTER tells them apart.
+   */
+  loadForOthers(program: Program): void {
+    this.load(program)
+    const flat = (type: number) => BigInt(type) << 40n | 0x00cf_0000_0000_ffffn
+    const { view } = this.ram
+    view.setUint16(OTHERS_GDT, 23, true)
+    view.setUint32(OTHERS_GDT + 2, OTHERS_GDT + 8, true)
+    ;[0n, flat(CODE), flat(DATA)].forEach((descriptor, index) => view.setBigUint64(OTHERS_GDT + 8 + 8 * index, descriptor, true))
+    const start = OTHERS_PAGE * 0x1000
+    const code = new Program(16, start).disableInterrupts()
+      .raw(0x66, 0x0f, 0x01, 0x16, OTHERS_GDT & 0xff, OTHERS_GDT >> 8) // lgdt [OTHERS_GDT]
+      .raw(0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0) //             mov eax, cr0; or al, 1; mov cr0, eax
+      .raw(0x66, 0xea, 0x20, OTHERS_PAGE << 4, 0, 0, 8, 0) //             jmp 8:start + 0x20
+    this.load(code)
+    const flatCode = new Program(32, start + 0x20).mov('eax', 16).raw(0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0) // ds, es, ss
+      .mov('eax', program.origin).raw(0xff, 0xe0) //                      jmp eax
+    this.load(flatCode)
   }
 
   /** Power-up, then vCPU 0 at the start of the program; runs it unless told otherwise. */

@@ -97,6 +97,32 @@ export class Program {
     return this.#prefix(size).#address().raw(REP, size === 1 ? 0x6c : 0x6d)
   }
 
+  /** mov to, from */
+  copy(to: Register, from: Register): this {
+    return this.#prefix(4).raw(0x89, 0xc0 + REGISTERS.indexOf(from) * 8 + REGISTERS.indexOf(to))
+  }
+
+  /** cmp a, b */
+  compare(a: Register, b: Register): this {
+    return this.#prefix(4).raw(0x39, 0xc0 + REGISTERS.indexOf(b) * 8 + REGISTERS.indexOf(a))
+  }
+
+  /** cmp register, value */
+  compareWith(register: Register, value: number): this {
+    return this.#prefix(4).raw(0x81, 0xf8 + REGISTERS.indexOf(register), ...little(value, 4))
+  }
+
+  /** Writes a register to memory; takes eax and ebx. */
+  writeFrom(register: Register, address: number, size: 1 | 2 | 4 = 4): this {
+    return this.copy('eax', register).mov('ebx', address).store(size)
+  }
+
+  /** Waits until a word in memory has the value of a register; takes eax and ebx. */
+  waitFor(address: number, register: Register): this {
+    const label = `wait at ${this.#bytes.length}`
+    return this.label(label).read(address, 4).compare('eax', register).jump(label, 'notZero')
+  }
+
   inc(register: Register): this {
     return this.#prefix(4).raw(0xff, 0xc0 + REGISTERS.indexOf(register))
   }
@@ -113,11 +139,6 @@ export class Program {
   /** cmp al, value */
   compareAl(value: number): this {
     return this.raw(0x3c, value)
-  }
-
-  /** cmp eax, value */
-  compareEax(value: number): this {
-    return this.#prefix(4).raw(0x3d, ...little(value, 4))
   }
 
   enableInterrupts(): this { return this.raw(0xfb) }
