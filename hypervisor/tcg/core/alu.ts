@@ -1,6 +1,7 @@
 /** Arithmetic on operands of a run-time size: results and lazy flags as the Intel SDM volume 2 gives them. */
-import { CC_ADD, CC_ADC, CC_SUB, CC_SBB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL, CC_SRC2, GPR } from './layout'
-import { setcc, sext, flagC, getFlags, setFlagsArith, FL_CF, FL_OF } from './flags'
+import { GPR, CC_SRC2, CC_ADD, CC_ADC, CC_SUB, CC_SBB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL } from './layout'
+import { mulHigh, divRemainder, divide128 } from './math128'
+import { FL_CF, FL_OF, setcc, sext, flagC, getFlags, setFlagsArith } from './flags'
 
 /** @param kind 0 ADD 1 OR 2 ADC 3 SBB 4 AND 5 SUB 6 XOR 7 CMP. @returns the result (upper bits arbitrary) */
 export function alu(cpu: usize, kind: u32, size: u32, x: u64, y: u64): u64 {
@@ -132,11 +133,7 @@ export function doubleShift(cpu: usize, size: u32, x: u64, y: u64, amount: u64, 
 export let highHalf: u64 = 0
 /** 64 x 64 -> 128 bit product; the high half goes to highHalf. */
 export function multiply(a: u64, b: u64): u64 {
-  const aLow = a & 0xffffffff, aHigh = a >> 32, bLow = b & 0xffffffff, bHigh = b >> 32
-  const low = aLow * bLow
-  const middle = aHigh * bLow + (low >> 32)
-  const middle2 = aLow * bHigh + (middle & 0xffffffff)
-  highHalf = aHigh * bHigh + (middle >> 32) + (middle2 >> 32)
+  highHalf = mulHigh(a, b)
   return a * b
 }
 export function multiplySigned(a: i64, b: i64): u64 {
@@ -191,29 +188,12 @@ export function imul(cpu: usize, size: u32, x: u64, y: u64): u64 {
 }
 
 let quotient: u64 = 0, remainder: u64 = 0
-/** 128 / 64 -> 64 bits, schoolbook with 32-bit digits after normalisation. Caller guarantees high < divisor. */
-function divide128(high: u64, low: u64, divisor: u64): void {
+/** 128 / 64 -> 64 bits. Caller guarantees high < divisor. */
+function divideWide(high: u64, low: u64, divisor: u64): void {
   if (!high) { quotient = low / divisor; remainder = low % divisor; return }
   const shift = clz<u64>(divisor)
-  const d = divisor << shift
-  const dHigh = d >> 32, dLow = d & 0xffffffff
-  let rem = shift ? (high << shift) | (low >> (64 - shift)) : high
-  const l = low << shift
-  let q: u64 = 0
-  for (let digit = 0; digit < 2; digit++) {
-    const next = digit == 0 ? l >> 32 : l & 0xffffffff
-    let guess = rem / dHigh
-    let rest = rem % dHigh
-    while (guess >> 32 || guess * dLow > ((rest << 32) | next)) {
-      guess--
-      rest += dHigh
-      if (rest >> 32) break
-    }
-    rem = ((rem << 32) | next) - guess * d
-    q = (q << 32) | guess
-  }
-  quotient = q
-  remainder = rem >> shift
+  quotient = divide128(shift ? (high << shift) | (low >> (64 - shift)) : high, low << shift, divisor << shift)
+  remainder = divRemainder >> shift
 }
 /** DIV. @returns false for #DE */
 export function div(cpu: usize, size: u32, y: u64): bool {
@@ -222,7 +202,7 @@ export function div(cpu: usize, size: u32, y: u64): bool {
   if (size == 3) {
     const high = load<u64>(cpu, GPR + 16)
     if (high >= divisor) return false
-    divide128(high, load<u64>(cpu, GPR), divisor)
+    divideWide(high, load<u64>(cpu, GPR), divisor)
   } else {
     const dividend = wideDividend(cpu, size)
     quotient = dividend / divisor
@@ -258,7 +238,7 @@ export function idiv(cpu: usize, size: u32, y: u64): bool {
   if (negative) { low = 0 - low; high = ~high + (low == 0 ? 1 : 0) }
   const magnitude: u64 = divisor < 0 ? 0 - <u64>divisor : <u64>divisor
   if (<u64>high >= magnitude) return false
-  divide128(<u64>high, low, magnitude)
+  divideWide(<u64>high, low, magnitude)
   const negativeQuotient = negative != (divisor < 0)
   const limit: u64 = <u64>1 << ((8 << size) - 1)
   if (negativeQuotient ? quotient > limit : quotient >= limit) return false

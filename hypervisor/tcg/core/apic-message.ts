@@ -15,7 +15,7 @@ const SHORTHAND_NONE: u32 = 0, SHORTHAND_SELF: u32 = 1, SHORTHAND_OTHERS: u32 = 
 const HALTED_FOR_SIPI: u32 = 2
 
 /** Does the message's destination name this APIC? `wide`: 32-bit destination of an x2APIC ICR, else the 8 bits of ICR or IOAPIC. */
-export function matches(cpu: usize, destination: u32, logical: bool, wide: bool): bool {
+function matches(cpu: usize, destination: u32, logical: bool, wide: bool): bool {
   if (!apicEnabled(cpu)) return false
   if (destination == (wide ? 0xffffffff : 0xff)) return true
   let x2apic = inX2apicMode(cpu)

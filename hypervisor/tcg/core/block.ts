@@ -4,19 +4,21 @@
  * instruction at a time from STEP.
  */
 import {
-  CPL, MODE, MODE_64, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, CS, RIP_BASE, TLB_KERNEL_FETCH, TLB_USER_FETCH, TLB_BYTES, JUMP_CACHE, JUMP_ENTRIES, TMP,
-  EXCEPTION, BLOCK_BYTES, BLOCK_HOST, BLOCK_MODE, BLOCK_COUNT, BLOCK_PAGE2, BLOCK_LENGTH, BLOCK_NEXT1, BLOCK_NEXT2, UOP_SIZE, UOP_OP, UOP_OFFSET, G_STATS,
+  RIP_BASE, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, CS, EXCEPTION, CPL, MODE, TMP, TLB_BYTES, TLB_KERNEL_FETCH, TLB_USER_FETCH, JUMP_CACHE, JUMP_ENTRIES,
+  MODE_64, UOP_SIZE, UOP_OP, UOP_OFFSET, BLOCK_BYTES, BLOCK_NEXT1, BLOCK_NEXT2, BLOCK_HOST, BLOCK_MODE, BLOCK_COUNT, BLOCK_PAGE2, BLOCK_LENGTH,
   STAT_BLOCKS, STAT_UOPS,
 } from './layout'
-import { translate, raise, mmioRead, xlFault, xlPhys, ACCESS_FETCH, VEC_GP } from './mmu'
+import { needMore, decodeInstruction } from './decode'
+import { OP_END, OP_SYSTEM, OP_UD, OP_GP, OP_JMP, OP_CALL, OP_RET, OP_JMP_R, OP_JMP_M, OP_CALL_R, OP_CALL_M } from './ops'
+import { ACCESS_FETCH, xlPhys } from './paging'
+import { VEC_GP, raise } from './fault'
+import { canonical } from './address'
+import { mmioRead } from './mmio'
+import { tally } from './counters'
+import { xlFault, translate } from './tlb'
 import { findBlock, insertBlock, allocateBlock, commitBlock, registerCode } from './cache'
-import { decodeInstruction, needMore } from './decode'
-import { OP_END, OP_JMP, OP_RET, OP_JMP_R, OP_JMP_M, OP_CALL, OP_CALL_R, OP_CALL_M, OP_SYSTEM, OP_UD, OP_GP } from './ops'
 
 const MAX_UOPS: u32 = 48
-
-// @ts-ignore: decorator
-@inline function stat(index: usize, by: u64): void { store<u64>(G_STATS + index * 8, load<u64>(G_STATS + index * 8) + by) }
 
 /** Host address of a code byte. @returns 0 with an exception pending, or `outsideRam` (then xlPhys tells where) */
 function fetchHost(cpu: usize, linear: u64): usize {
@@ -37,7 +39,7 @@ function linearOf(cpu: usize, rip: u64): u64 {
 /** @returns false with #GP(0) pending */
 function fetchAllowed(cpu: usize, rip: u64): bool {
   if (load<u32>(cpu, MODE) == MODE_64) {
-    if (<u64>((<i64>rip << 16) >> 16) == rip) return true
+    if (canonical(rip)) return true
   } else if ((rip & 0xffffffff) <= <u64>load<u32>(cpu + SEG + CS * SEG_SIZE, SEG_LIMIT)) return true
   raise(cpu, VEC_GP, 0)
   return false
@@ -134,8 +136,8 @@ function decodeBlock(cpu: usize, linear: u64, host: usize, mode: u32, room: u64)
   commitBlock(block, count)
   registerCode(block, host, min<u32>(<u32>(at - host), <u32>(pageEnd - host)), page2, length2)
   insertBlock(block)
-  stat(STAT_BLOCKS, 1)
-  stat(STAT_UOPS, count - 1)
+  tally(STAT_BLOCKS)
+  tally(STAT_UOPS, count - 1)
   return block + BLOCK_BYTES
 }
 

@@ -4,12 +4,14 @@
  * falls out at the next instruction and looks the address up again; their memory is reused only by a full flush.
  */
 import {
-  G_UOP_BASE, G_UOP_END, G_UOP_NEXT, G_BLOCK_TABLE, G_BLOCK_MASK, G_PAGE_INFO, G_RAM_BASE, G_RAM_END, G_CPU_COUNT, CPU_AREA, CPU_STRIDE,
-  PAGE_BYTES, PAGE_BLOCKS, PAGE_LINES, BLOCK_BYTES, BLOCK_NEXT1, BLOCK_NEXT2, BLOCK_HOST, BLOCK_MODE, BLOCK_COUNT, UOP_SIZE,
-  G_STATS, STAT_INVALIDATIONS, STAT_CACHE_FLUSHES,
+  G_CPU_COUNT, G_UOP_BASE, G_UOP_END, G_UOP_NEXT, G_BLOCK_TABLE, G_BLOCK_MASK, G_PAGE_INFO, G_RAM_BASE, G_RAM_END, CPU_AREA, CPU_STRIDE, UOP_SIZE,
+  PAGE_BYTES, PAGE_BLOCKS, PAGE_LINES, BLOCK_BYTES, BLOCK_NEXT1, BLOCK_NEXT2, BLOCK_HOST, BLOCK_MODE, BLOCK_COUNT, STAT_INVALIDATIONS,
+  STAT_CACHE_FLUSHES,
 } from './layout'
-import { flushJumpCache, pageRecord, dropWriteEntries } from './mmu'
 import { OP_LEAVE } from './ops'
+import { flushJumpCache, dropWriteEntries } from './tlb'
+import { pageRecord } from './ram'
+import { tally } from './counters'
 
 const PROBES: u32 = 8
 
@@ -86,7 +88,7 @@ function lineMask(offset: u32, length: u32): u64 {
 export function invalidateCode(host: usize, length: u32): void {
   const record = pageRecord(host)
   if (!(load<u64>(record, PAGE_LINES) & lineMask(<u32>host & 0xfff, length))) return
-  store<u64>(G_STATS + STAT_INVALIDATIONS * 8, load<u64>(G_STATS + STAT_INVALIDATIONS * 8) + 1)
+  tally(STAT_INVALIDATIONS)
   const page = host & ~0xfff
   let block: usize = load<u32>(record, PAGE_BLOCKS)
   store<u32>(record, 0, PAGE_BLOCKS)
@@ -117,7 +119,7 @@ export let generation: u32 = 0
 /** Forgets every decoded block: reset, or the cache is full. */
 export function flushAll(): void {
   generation++
-  store<u64>(G_STATS + STAT_CACHE_FLUSHES * 8, load<u64>(G_STATS + STAT_CACHE_FLUSHES * 8) + 1)
+  tally(STAT_CACHE_FLUSHES)
   memory.fill(load<u32>(G_BLOCK_TABLE), 0, (load<u32>(G_BLOCK_MASK) + 1) << 2)
   memory.fill(load<u32>(G_PAGE_INFO), 0, ((load<u32>(G_RAM_END) - load<u32>(G_RAM_BASE)) >> 12) * PAGE_BYTES)
   store<u32>(G_UOP_NEXT, load<u32>(G_UOP_BASE))

@@ -1,122 +1,33 @@
 /**
  * The interpreter's inner loop: one big switch over decoded uops. Handlers that end with `continue` go on with `u`;
  * `break` goes to the tail, where `leave` says what happened (JUMP_*; 0 = exception or a system instruction is done).
- * Loads and stores look into the TLB inline; a miss calls the slow path of mmu.ts.
+ * Loads and stores look into the TLB inline; a miss calls the slow path of access.ts (operands: exec-inline.ts).
  */
-import {
-  GPR, RIP, RIP_BASE, RIP_SET, CC_OP, CC_DST, CC_SRC, CC_SRC2, CC_ADD, CC_ADC, CC_SUB, CC_SBB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL, CPL,
-  EXCEPTION, MODE, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX, UOP_SCALE, UOP_SEG, UOP_OFFSET, UOP_X, BLOCK_BYTES,
-  BLOCK_PAGE2, JUMP_CACHE, JUMP_ENTRIES, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE, SCRATCH, G_NEVER_TLB,
-} from './layout'
 import * as OP from './ops'
-import { setcc, condition, flagC, flagZ, flagS, flagO, getFlags, setFlagsArith } from './flags'
-import { multiply, multiplySigned, highHalf } from './alu'
-import { slowRead, slowWrite, slowModify, commitWrite, eaSlow, slowAccess, raise, VEC_GP, VEC_UD } from './mmu'
-import { execGeneric, badCall } from './generic'
+import {
+  G_NEVER_TLB, GPR, RIP_BASE, RIP, EXCEPTION, RIP_SET, CPL, MODE, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE, JUMP_CACHE,
+  JUMP_ENTRIES, CC_SUB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX,
+  UOP_SCALE, UOP_OFFSET, UOP_X, BLOCK_BYTES, BLOCK_PAGE2,
+} from './layout'
+import { VEC_UD, VEC_GP, raise } from './fault'
+import {
+  hit, readPointer, writeMemory, modifyPointer, commit, reg32, d32, s32, d64, s64, imm32, imm64, set64, add32, add64, sub32, sub64, logic32, logic64,
+  carry, adc32, adc64, sbb32, sbb64, below, less, pushQuad,
+} from './exec-inline'
+import { badCall } from './branch'
+import { canonical } from './address'
+import { slowAccess } from './access-check'
+import { slowRead } from './access'
+import { setcc, flagO, flagZ, flagS, getFlags, setFlagsArith, condition } from './flags'
+import { highHalf, multiply, multiplySigned } from './alu'
+import { execGeneric } from './generic'
 import { execSystem } from './system'
 import { execSimdRegister, execSimdLoad, execSimdStore, execX87 } from './simd'
 import { lookup } from './block'
 import { generation } from './cache'
-import { retired, addRetired, sliceEnd } from './time'
+import { retired, sliceEnd, addRetired } from './time'
 
 const JUMP_DIRECT: u32 = 1, JUMP_INDIRECT: u32 = 2, JUMP_NEXT: u32 = 3, JUMP_DROPPED: u32 = 4
-
-// @ts-ignore: decorator
-@inline function ea(cpu: usize, u: usize, access: u32): u64 {
-  return load<u8>(u, UOP_SEG)
-    ? eaSlow(cpu, u, access)
-    : load<u64>(cpu + load<u16>(u, UOP_BASE)) + (load<u64>(cpu + load<u16>(u, UOP_INDEX)) << load<u8>(u, UOP_SCALE)) + <i64>load<i32>(u, UOP_DISP)
-}
-// @ts-ignore: decorator
-@inline function hit<T>(tlb: usize, va: u64): usize {
-  const e: usize = tlb + ((<usize>(va >> 8)) & 0x3ff0)
-  return load<u64>(e) == ((va + (sizeof<T>() - 1)) & ~0xfff) ? <usize>va + load<u32>(e, 8) : 0
-}
-/** Pointer to the bytes of a load, 0 with an exception pending. */
-// @ts-ignore: decorator
-@inline function readPointer<T>(cpu: usize, u: usize, tlb: usize): usize {
-  const va = ea(cpu, u, sizeof<T>())
-  const p = hit<T>(tlb, va)
-  return p ? p : slowRead(cpu, u, va, sizeof<T>())
-}
-/** @returns false with an exception pending */
-// @ts-ignore: decorator
-@inline function writeMemory<T>(cpu: usize, u: usize, tlb: usize, value: T): bool {
-  const va = ea(cpu, u, sizeof<T>() | 0x10000)
-  const p = hit<T>(tlb, va)
-  if (p) { store<T>(p, value); return true }
-  return slowWrite(cpu, u, va, sizeof<T>(), <u64>value) == 0
-}
-/** Pointer for a read-modify-write, 0 with an exception pending. SCRATCH must be committed (commit). */
-// @ts-ignore: decorator
-@inline function modifyPointer<T>(cpu: usize, u: usize, tlb: usize): usize {
-  const va = ea(cpu, u, sizeof<T>() | 0x10000)
-  const p = hit<T>(tlb, va)
-  return p ? p : slowModify(cpu, u, va, sizeof<T>())
-}
-// @ts-ignore: decorator
-@inline function commit<T>(cpu: usize, u: usize, p: usize): void {
-  if (p == cpu + SCRATCH) commitWrite(cpu, u, ea(cpu, u, sizeof<T>() | 0x10000), sizeof<T>())
-}
-// @ts-ignore: decorator
-@inline function reg32(cpu: usize, u: usize, value: i32): void { store<u64>(cpu + load<u16>(u, UOP_D), <u64>value & 0xffffffff) } // a cast through u32 is lost when the argument is inlined
-// @ts-ignore: decorator
-@inline function d32(cpu: usize, u: usize): i32 { return load<i32>(cpu + load<u16>(u, UOP_D)) }
-// @ts-ignore: decorator
-@inline function s32(cpu: usize, u: usize): i32 { return load<i32>(cpu + load<u16>(u, UOP_S)) }
-// @ts-ignore: decorator
-@inline function d64(cpu: usize, u: usize): i64 { return load<i64>(cpu + load<u16>(u, UOP_D)) }
-// @ts-ignore: decorator
-@inline function s64(cpu: usize, u: usize): i64 { return load<i64>(cpu + load<u16>(u, UOP_S)) }
-// @ts-ignore: decorator
-@inline function imm32(u: usize): i32 { return load<i32>(u, UOP_IMM) }
-// @ts-ignore: decorator
-@inline function imm64(u: usize): i64 { return load<i64>(u, UOP_IMM) }
-// @ts-ignore: decorator
-@inline function set64(cpu: usize, u: usize, value: i64): void { store<i64>(cpu + load<u16>(u, UOP_D), value) }
-
-// @ts-ignore: decorator
-@inline function add32(cpu: usize, a: i32, b: i32): i32 { const r = a + b; setcc(cpu, CC_ADD + 2, r, b); return r }
-// @ts-ignore: decorator
-@inline function add64(cpu: usize, a: i64, b: i64): i64 { const r = a + b; setcc(cpu, CC_ADD + 3, r, b); return r }
-// @ts-ignore: decorator
-@inline function sub32(cpu: usize, a: i32, b: i32): i32 { const r = a - b; setcc(cpu, CC_SUB + 2, r, b); return r }
-// @ts-ignore: decorator
-@inline function sub64(cpu: usize, a: i64, b: i64): i64 { const r = a - b; setcc(cpu, CC_SUB + 3, r, b); return r }
-// @ts-ignore: decorator
-@inline function logic32(cpu: usize, r: i32): i32 { setcc(cpu, CC_LOGIC + 2, r, 0); return r }
-// @ts-ignore: decorator
-@inline function logic64(cpu: usize, r: i64): i64 { setcc(cpu, CC_LOGIC + 3, r, 0); return r }
-/** CF of the frequent producers without a call. */
-// @ts-ignore: decorator
-@inline function carry(cpu: usize): u32 {
-  const op = load<u32>(cpu, CC_OP)
-  if (op == CC_SUB + 3) return u32(load<u64>(cpu, CC_DST) + load<u64>(cpu, CC_SRC) < load<u64>(cpu, CC_SRC))
-  if (op == CC_ADD + 3) return u32(load<u64>(cpu, CC_DST) < load<u64>(cpu, CC_SRC))
-  if (op == CC_SUB + 2) return u32(load<u32>(cpu, CC_DST) + load<u32>(cpu, CC_SRC) < load<u32>(cpu, CC_SRC))
-  return flagC(cpu)
-}
-// @ts-ignore: decorator
-@inline function adc32(cpu: usize, a: i32, b: i32): i32 { const c = carry(cpu); const r = a + b + c; setcc(cpu, CC_ADC + 2, r, b); store<u64>(cpu, c, CC_SRC2); return r }
-// @ts-ignore: decorator
-@inline function adc64(cpu: usize, a: i64, b: i64): i64 { const c: i64 = carry(cpu); const r = a + b + c; setcc(cpu, CC_ADC + 3, r, b); store<i64>(cpu, c, CC_SRC2); return r }
-// @ts-ignore: decorator
-@inline function sbb32(cpu: usize, a: i32, b: i32): i32 { const c = carry(cpu); const r = a - b - c; setcc(cpu, CC_SBB + 2, r, b); store<u64>(cpu, c, CC_SRC2); return r }
-// @ts-ignore: decorator
-@inline function sbb64(cpu: usize, a: i64, b: i64): i64 { const c: i64 = carry(cpu); const r = a - b - c; setcc(cpu, CC_SBB + 3, r, b); store<i64>(cpu, c, CC_SRC2); return r }
-// @ts-ignore: decorator
-@inline function canonical(va: u64): bool { return <u64>((<i64>va << 16) >> 16) == va }
-
-// @ts-ignore: decorator
-@inline function below(cpu: usize): u32 { return carry(cpu) }
-/** SF != OF */
-// @ts-ignore: decorator
-@inline function less(cpu: usize): u32 {
-  const op = load<u32>(cpu, CC_OP)
-  if (op == CC_SUB + 3) return u32(load<i64>(cpu, CC_DST) + load<i64>(cpu, CC_SRC) < load<i64>(cpu, CC_SRC))
-  if (op == CC_SUB + 2) return u32(load<i32>(cpu, CC_DST) + load<i32>(cpu, CC_SRC) < load<i32>(cpu, CC_SRC))
-  return flagS(cpu) ^ flagO(cpu)
-}
 
 /** Runs uops from `first` until the slice ends or something needs the outer loop; RIP is stored then. */
 export function exec(cpu: usize, first: usize): void {
@@ -141,17 +52,12 @@ export function exec(cpu: usize, first: usize): void {
       case OP.OP_UD: { raise(cpu, VEC_UD, 0); break }
       case OP.OP_GP: { raise(cpu, VEC_GP, 0); break }
       case OP.OP_JMP: { leave = JUMP_DIRECT; break }
-      case OP.OP_CALL: { 
-        const back = load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET) + (load<u8>(u, UOP_LEN) & 15)
-        const sp = load<u64>(cpu, GPR + 32) - 8
-        const p = hit<u64>(wt, sp)
-        if (p) store<u64>(p, back)
-        else if (slowWrite(cpu, 0, sp, 8, back)) break
-        store<u64>(cpu, sp, GPR + 32)
+      case OP.OP_CALL: {
+        if (!pushQuad(cpu, wt, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET) + (load<u8>(u, UOP_LEN) & 15))) break
         leave = JUMP_DIRECT
         break
       }
-      case OP.OP_RET: { 
+      case OP.OP_RET: {
         const sp = load<u64>(cpu, GPR + 32)
         let p = hit<u64>(rt, sp)
         if (!p) { p = slowRead(cpu, 0, sp, 8); if (!p) break }
@@ -162,14 +68,14 @@ export function exec(cpu: usize, first: usize): void {
         leave = JUMP_INDIRECT
         break
       }
-      case OP.OP_JMP_R: { 
+      case OP.OP_JMP_R: {
         const to = <u64>d64(cpu, u)
         if (!canonical(to)) { raise(cpu, VEC_GP, 0); break }
         target = to
         leave = JUMP_INDIRECT
         break
       }
-      case OP.OP_JMP_M: { 
+      case OP.OP_JMP_M: {
         const p = readPointer<u64>(cpu, u, rt)
         if (!p) break
         const to = load<u64>(p)
@@ -178,30 +84,20 @@ export function exec(cpu: usize, first: usize): void {
         leave = JUMP_INDIRECT
         break
       }
-      case OP.OP_CALL_R: { 
+      case OP.OP_CALL_R: {
         const to = <u64>d64(cpu, u)
         if (!canonical(to)) { badCall(cpu, 3); break }
-        const back = load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET) + (load<u8>(u, UOP_LEN) & 15)
-        const sp = load<u64>(cpu, GPR + 32) - 8
-        const p = hit<u64>(wt, sp)
-        if (p) store<u64>(p, back)
-        else if (slowWrite(cpu, 0, sp, 8, back)) break
-        store<u64>(cpu, sp, GPR + 32)
+        if (!pushQuad(cpu, wt, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET) + (load<u8>(u, UOP_LEN) & 15))) break
         target = to
         leave = JUMP_INDIRECT
         break
       }
-      case OP.OP_CALL_M: { 
+      case OP.OP_CALL_M: {
         const q = readPointer<u64>(cpu, u, rt)
         if (!q) break
         const to = load<u64>(q)
         if (!canonical(to)) { badCall(cpu, 3); break }
-        const back = load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET) + (load<u8>(u, UOP_LEN) & 15)
-        const sp = load<u64>(cpu, GPR + 32) - 8
-        const p = hit<u64>(wt, sp)
-        if (p) store<u64>(p, back)
-        else if (slowWrite(cpu, 0, sp, 8, back)) break
-        store<u64>(cpu, sp, GPR + 32)
+        if (!pushQuad(cpu, wt, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET) + (load<u8>(u, UOP_LEN) & 15))) break
         target = to
         leave = JUMP_INDIRECT
         break
@@ -393,36 +289,10 @@ export function exec(cpu: usize, first: usize): void {
       case OP.OP_IMUL_RM64: { const p = readPointer<i64>(cpu, u, rt); if (!p) break; const r = <i64>multiplySigned(d64(cpu, u), load<i64>(p)); setcc(cpu, CC_MUL + 3, r, <i64>highHalf - (r >> 63)); set64(cpu, u, r); u += 32; continue }
       case OP.OP_IMUL_RRI64: { const r = <i64>multiplySigned(s64(cpu, u), imm64(u)); setcc(cpu, CC_MUL + 3, r, <i64>highHalf - (r >> 63)); set64(cpu, u, r); u += 32; continue }
       case OP.OP_MUL_R64: { const low = multiply(load<u64>(cpu, GPR), d64(cpu, u)); store<u64>(cpu, low, GPR); store<u64>(cpu, highHalf, GPR + 16); setcc(cpu, CC_MUL + 3, low, highHalf); u += 32; continue }
-      case OP.OP_PUSH_R: { 
-        const value = <u64>d64(cpu, u)
-        const sp = load<u64>(cpu, GPR + 32) - 8
-        const p = hit<u64>(wt, sp)
-        if (p) store<u64>(p, value)
-        else if (slowWrite(cpu, 0, sp, 8, value)) break
-        store<u64>(cpu, sp, GPR + 32)
-        u += 32; continue
-      }
-      case OP.OP_PUSH_I: { 
-        const value = <u64>imm64(u)
-        const sp = load<u64>(cpu, GPR + 32) - 8
-        const p = hit<u64>(wt, sp)
-        if (p) store<u64>(p, value)
-        else if (slowWrite(cpu, 0, sp, 8, value)) break
-        store<u64>(cpu, sp, GPR + 32)
-        u += 32; continue
-      }
-      case OP.OP_PUSH_M: { 
-        const q = readPointer<u64>(cpu, u, rt)
-        if (!q) break
-        const value = load<u64>(q)
-        const sp = load<u64>(cpu, GPR + 32) - 8
-        const p = hit<u64>(wt, sp)
-        if (p) store<u64>(p, value)
-        else if (slowWrite(cpu, 0, sp, 8, value)) break
-        store<u64>(cpu, sp, GPR + 32)
-        u += 32; continue
-      }
-      case OP.OP_POP_R: { 
+      case OP.OP_PUSH_R: { if (!pushQuad(cpu, wt, <u64>d64(cpu, u))) break; u += 32; continue }
+      case OP.OP_PUSH_I: { if (!pushQuad(cpu, wt, <u64>imm64(u))) break; u += 32; continue }
+      case OP.OP_PUSH_M: { const q = readPointer<u64>(cpu, u, rt); if (!q || !pushQuad(cpu, wt, load<u64>(q))) break; u += 32; continue }
+      case OP.OP_POP_R: {
         const sp = load<u64>(cpu, GPR + 32)
         let p = hit<u64>(rt, sp)
         if (!p) { p = slowRead(cpu, 0, sp, 8); if (!p) break }
@@ -430,7 +300,7 @@ export function exec(cpu: usize, first: usize): void {
         store<u64>(cpu + load<u16>(u, UOP_D), load<u64>(p))
         u += 32; continue
       }
-      case OP.OP_LEAVE64: { 
+      case OP.OP_LEAVE64: {
         const sp = load<u64>(cpu, GPR + 40)
         let p = hit<u64>(rt, sp)
         if (!p) { p = slowRead(cpu, 0, sp, 8); if (!p) break }

@@ -1,20 +1,19 @@
 /** Far jumps, calls and returns, call gates, SYSCALL and SYSENTER. Intel SDM volume 3, 5.8. */
 import {
-  GPR, RIP, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, CS, SS, TR, CPL, MODE, MODE_64, EFER, CR0, MSR_STAR, MSR_LSTAR, MSR_FMASK, MSR_SYSENTER_CS,
-  MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
+  GPR, RIP, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, CS, SS, TR, CR0, EFER, MSR_STAR, MSR_LSTAR, MSR_FMASK, MSR_SYSENTER_CS, MSR_SYSENTER_ESP,
+  MSR_SYSENTER_EIP, CPL, MODE, MODE_64,
 } from './layout'
-import { raise, systemRead, VEC_GP, VEC_NP, VEC_SS, VEC_UD, VEC_TS } from './mmu'
-import { getRflags, FL_RF, FL_VM, FL_IF } from './flags'
+import { VEC_UD, VEC_TS, VEC_NP, VEC_SS, VEC_GP, raise } from './fault'
+import { canonical } from './address'
+import { systemRead } from './access'
+import { FL_IF, FL_RF, FL_VM, getRflags } from './flags'
 import {
-  segment, pending, isProtected, isLong, readDescriptor, descLow, descHigh, setDescriptor, descDpl, descPresent, descIsCode, setSegment, setCs, setNull, setRealSegment, markAccessed, touchDescriptor, DESC_ACCESSED, descAddress, dropInnerSegments,
-  updateMode,
+  segment, pending, isProtected, isLong, updateMode, descLow, descHigh, descAddress, DESC_ACCESSED, readDescriptor, setDescriptor, descLimit, descDpl,
+  descPresent, descIsCode, setSegment, touchDescriptor, markAccessed, setNull, setRealSegment, setCs, dropInnerSegments,
 } from './segment'
-import { failed, clearFailed, push, peek, dropStack, stackMask, setStackPointer } from './operand'
-import { innerStack, innerSelector, innerPointer, setRflags } from './interrupt'
-import { taskSwitch, TASK_CALL, TASK_JUMP } from './task'
-
-// @ts-ignore: decorator
-@inline function canonical(value: u64): bool { return <u64>((<i64>value << 16) >> 16) == value }
+import { failed, clearFailed, stackMask, setStackPointer, push, peek, dropStack } from './operand'
+import { setRflags, innerStack, innerSelector, innerPointer } from './interrupt'
+import { TASK_JUMP, TASK_CALL, taskSwitch } from './task'
 
 /**
  * JMP FAR / CALL FAR. @param next RIP behind the instruction, @param size operand size (log2)
@@ -46,7 +45,7 @@ export function farTransfer(cpu: usize, selector: u32, offset: u64, size: u32, c
     if (!descPresent()) { raise(cpu, VEC_NP, error); return false }
     const to64 = isLong(cpu) && (descHigh & 0x200000) != 0
     const target = size == 1 ? offset & 0xffff : size == 2 ? offset & 0xffffffff : offset
-    if (to64 ? !canonical(target) : target > <u64>limitOf()) { raise(cpu, VEC_GP, 0); return false }
+    if (to64 ? !canonical(target) : target > <u64>descLimit()) { raise(cpu, VEC_GP, 0); return false }
     if (!markAccessed(cpu)) return false
     const low = descLow, high = descHigh
     if (call) {
@@ -66,11 +65,6 @@ export function farTransfer(cpu: usize, selector: u32, offset: u64, size: u32, c
   if (!descPresent()) { raise(cpu, VEC_NP, error); return false }
   store<u64>(cpu, next, RIP)
   return taskSwitch(cpu, type == 5 ? descLow >> 16 : selector, call ? TASK_CALL : TASK_JUMP, 0)
-}
-
-function limitOf(): u32 {
-  const limit = (descLow & 0xffff) | (descHigh & 0xf0000)
-  return descHigh & 0x800000 ? (limit << 12) | 0xfff : limit
 }
 
 function callGate(cpu: usize, gate: u32, wide: bool, call: bool, next: u64): bool {
@@ -166,7 +160,7 @@ export function farReturn(cpu: usize, size: u32, extra: u64): bool {
   if (!descIsCode() || rpl < cpl || (descHigh & 0x400 ? descDpl() > rpl : descDpl() != rpl) || (isLong(cpu) && (descHigh & 0x600000) == 0x600000)) { raise(cpu, VEC_GP, error); return false }
   if (!descPresent()) { raise(cpu, VEC_NP, error); return false }
   const to64 = isLong(cpu) && (descHigh & 0x200000) != 0
-  if (to64 ? !canonical(rip) : rip > <u64>limitOf()) { raise(cpu, VEC_GP, 0); return false }
+  if (to64 ? !canonical(rip) : rip > <u64>descLimit()) { raise(cpu, VEC_GP, 0); return false }
   const low = descLow, high = descHigh | DESC_ACCESSED, codeAddress = descAddress, before = descHigh
   if (rpl == cpl) {
     if (!touchDescriptor(cpu, codeAddress, before)) return false

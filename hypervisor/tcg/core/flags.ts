@@ -66,7 +66,7 @@ export function flagO(cpu: usize): u32 {
   }
 }
 
-export function flagA(cpu: usize): u32 {
+function flagA(cpu: usize): u32 {
   const op = load<u32>(cpu, CC_OP)
   const dst = load<i64>(cpu, CC_DST)
   const src = load<i64>(cpu, CC_SRC)
@@ -90,7 +90,7 @@ export function flagA(cpu: usize): u32 {
 @inline export function flagS(cpu: usize): u32 {
   return load<u32>(cpu, CC_OP) ? u32(load<i64>(cpu, CC_DST) < 0) : (<u32>load<u64>(cpu, CC_SRC) >> 7) & 1
 }
-export function flagP(cpu: usize): u32 {
+function flagP(cpu: usize): u32 {
   if (!load<u32>(cpu, CC_OP)) return (<u32>load<u64>(cpu, CC_SRC) >> 2) & 1
   return ~popcnt<u32>(<u32>load<u8>(cpu, CC_DST)) & 1
 }

@@ -3,50 +3,37 @@
  * exec.ts holds fast versions of the frequent ones. Semantics: Intel SDM volume 2.
  */
 import {
-  GPR, CC_LOGIC, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, ES, CS, SS, DS, MODE, MODE_64, RFLAGS, RIP, RIP_BASE, RIP_SET, CPL, CR0, CR4,
-  UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_OFFSET, UOP_X, UOP_SEG, INHIBIT, FS, GS, EXCEPTION,
+  GPR, RIP, RFLAGS, SEG, SEG_SIZE, SEG_BASE, SEG_SELECTOR, ES, CS, DS, FS, GS, CR0, CR4, RIP_SET, CC_LOGIC, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_SEG,
+  UOP_X,
 } from './layout'
 import {
-  F_ADD, F_OR, F_ADC, F_SBB, F_AND, F_SUB, F_XOR, F_CMP, F_TEST, F_MOV, F_MOVZX8, F_MOVZX16, F_MOVSX8, F_MOVSX16, F_MOVSXD, F_LEA, F_INC, F_DEC, F_NEG, F_NOT,
-  F_ROL, F_ROR, F_RCL, F_RCR, F_SHL, F_SHR, F_SAR, F_IMUL1, F_IMUL2, F_IMUL3, F_MUL, F_DIV, F_IDIV, F_PUSH, F_POP, F_LEAVE, F_ENTER, F_CBW, F_CWD, F_SETCC, F_CMOVCC, F_BSWAP,
-  F_XCHG, F_XADD, F_CMPXCHG, F_CMPXCHG8B, F_BT, F_BTS, F_BTR, F_BTC, F_BSF, F_BSR, F_POPCNT, F_CRC32, F_CRC32B, F_SHLD, F_SHRD, F_JMP, F_JCC, F_CALL, F_RET, F_JMP_IND, F_CALL_IND,
-  F_NOP, F_SAHF, F_LAHF, F_CMC, F_CLC, F_STC, F_CLD, F_STD, F_DAA, F_DAS, F_AAA, F_AAS, F_AAM, F_AAD, F_SALC, F_XLAT, F_MOVS, F_CMPS, F_STOS, F_LODS, F_SCAS,
-  F_LOOP, F_LOOPE, F_LOOPNE, F_JCXZ, F_PUSHA, F_POPA, F_PUSHF, F_POPF, F_BOUND, F_ARPL, F_RDRAND, F_CPUID, F_RDTSC, F_RDTSCP, F_RDFSBASE, F_RDGSBASE, F_WRFSBASE, F_WRGSBASE,
-  F_PUSH_SEG, F_POP_SEG, F_MOV_FROM_SEG, F_MOV_TO_SEG, F_LSEG0, F_LSEG3, F_UD2, F_CLFLUSH,
+  F_ADD, F_PUSH_SEG, F_POP_SEG, F_OR, F_ADC, F_SBB, F_AND, F_DAA, F_SUB, F_DAS, F_XOR, F_AAA, F_CMP, F_AAS, F_INC, F_DEC, F_PUSH, F_POP, F_PUSHA,
+  F_POPA, F_BOUND, F_ARPL, F_MOVSXD, F_IMUL3, F_JCC, F_TEST, F_XCHG, F_MOV, F_MOV_FROM_SEG, F_LEA, F_MOV_TO_SEG, F_NOP, F_CBW, F_CWD, F_PUSHF, F_POPF,
+  F_SAHF, F_LAHF, F_MOVS, F_CMPS, F_STOS, F_LODS, F_SCAS, F_ROL, F_ROR, F_RCL, F_RCR, F_SHL, F_SHR, F_SAR, F_RET, F_LSEG0, F_LSEG3, F_ENTER, F_LEAVE,
+  F_AAM, F_AAD, F_SALC, F_XLAT, F_LOOPNE, F_LOOPE, F_LOOP, F_JCXZ, F_CALL, F_JMP, F_CMC, F_NOT, F_NEG, F_MUL, F_IMUL1, F_DIV, F_IDIV, F_CLC, F_STC,
+  F_CLD, F_STD, F_CALL_IND, F_JMP_IND, F_RDTSCP, F_UD2, F_RDTSC, F_CMOVCC, F_SETCC, F_CPUID, F_BT, F_SHLD, F_BTS, F_SHRD, F_CLFLUSH, F_RDFSBASE,
+  F_RDGSBASE, F_WRFSBASE, F_WRGSBASE, F_IMUL2, F_CMPXCHG, F_BTR, F_MOVZX8, F_MOVZX16, F_POPCNT, F_BTC, F_BSF, F_BSR, F_MOVSX8, F_MOVSX16, F_XADD,
+  F_CMPXCHG8B, F_RDRAND, F_BSWAP, F_CRC32B, F_CRC32,
 } from './decode-table.gen'
 import { AUX_DST_MEM, AUX_SRC_IMM } from './decode'
-import {
-  sext, setcc, condition, flagC, flagZ, getFlags, setFlagsArith, getRflags, FL_CF, FL_AF, FL_ZF, FL_OF, FL_DF, FL_IOPL, FL_VM, FL_RF,
-} from './flags'
+import { hostRandom } from './imports'
+import { VEC_UD, VEC_GP, raise } from './fault'
+import { loadFarPointer, afterSegmentLoad } from './segment-load'
+import { bitTest, compareExchangeWide } from './bits'
+import { nextRip, branch, call, loop } from './branch'
+import { canonical } from './address'
+import { rdtsc, cpuid } from './msr'
+import { decimal } from './decimal'
+import { pop, pushAll, popAll, enter, leaveFrame } from './stack'
+import { loadSegment } from './segment'
+import { FL_CF, FL_ZF, FL_OF, FL_DF, FL_IOPL, FL_RF, FL_VM, setcc, sext, flagC, flagZ, getFlags, setFlagsArith, getRflags, condition } from './flags'
 import { alu, inc, dec, shift, doubleShift, mul, imul1, imul, div, idiv, crc32c } from './alu'
 import {
-  failed, clearFailed, loadN, writeRegister, loadLinear, storeLinear, address, addressOffset, bitStringAddress, source, openDestination, closeDestination, push, peek,
-  dropStack, stackMask, setStackPointer, stackLinear, stringLinear,
+  failed, clearFailed, loadN, writeRegister, loadLinear, address, addressOffset, source, openDestination, closeDestination, push, peek, dropStack,
+  stringLinear, readDestination, writeDestination,
 } from './operand'
-import { raise, VEC_GP, VEC_UD, probeWrite } from './mmu'
-import { hostRandom } from './imports'
-import { misaligned, isStack } from './simd'
-import { cpuid, rdtsc, loadSegment, moveToRflags } from './system'
+import { moveToRflags } from './system'
 import { stringMove, stringStore, stringLoad, stringScan, stringCompare } from './string'
-
-/** RIP behind the instruction. */
-export function nextRip(cpu: usize, u: usize): u64 {
-  return load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET) + (load<u8>(u, UOP_LEN) & 15)
-}
-
-/** Near branch: checks the target and stores RIP. @returns 1 (always leaves the block) */
-function branch(cpu: usize, target: u64, size: u32): u32 {
-  let rip = target
-  if (load<u32>(cpu, MODE) == MODE_64) {
-    if (<u64>((<i64>rip << 16) >> 16) != rip) { raise(cpu, VEC_GP, 0); return 1 }
-  } else {
-    rip &= size == 1 ? 0xffff : 0xffffffff
-    if (rip > <u64>load<u32>(cpu + SEG + CS * SEG_SIZE, SEG_LIMIT)) { raise(cpu, VEC_GP, 0); return 1 }
-  }
-  store<u64>(cpu, rip, RIP)
-  store<u32>(cpu, 1, RIP_SET)
-  return 1
-}
 
 /** @returns 0 go on with the next uop, 1 leave the block (exception pending, or RIP stored) */
 export function execGeneric(cpu: usize, u: usize): u32 {
@@ -196,7 +183,7 @@ export function execGeneric(cpu: usize, u: usize): u32 {
       return 0
     }
     case F_CRC32: case F_CRC32B: {
-      const from: u32 = family == F_CRC32B ? 0 : opSizeOf(u)
+      const from: u32 = family == F_CRC32B ? 0 : size
       const value = source(cpu, u, from)
       if (failed) return 1
       store<u64>(cpu + load<u16>(u, UOP_D), <u64>crc32c(load<u32>(cpu + load<u16>(u, UOP_D)), value, 1 << from))
@@ -204,10 +191,8 @@ export function execGeneric(cpu: usize, u: usize): u32 {
     }
     // ---- control flow outside the fast paths ------------------------------------------------------------------------------
     case F_JMP: return branch(cpu, nextRip(cpu, u) + load<u64>(u, UOP_IMM), size)
-    case F_JCC: return condition(cpu, (x >> 24) & 15) ? branch(cpu, nextRip(cpu, u) + load<u64>(u, UOP_IMM), opSizeOf(u)) : 0
-    case F_CALL: {
-      return call(cpu, u, nextRip(cpu, u) + load<u64>(u, UOP_IMM), opSizeOf(u))
-    }
+    case F_JCC: return condition(cpu, (x >> 24) & 15) ? branch(cpu, nextRip(cpu, u) + load<u64>(u, UOP_IMM), size) : 0
+    case F_CALL: return call(cpu, u, nextRip(cpu, u) + load<u64>(u, UOP_IMM), size)
     case F_JMP_IND: {
       const target = readDestination(cpu, u, size)
       return failed ? 1 : branch(cpu, target, size)
@@ -245,44 +230,10 @@ export function execGeneric(cpu: usize, u: usize): u32 {
       store<u32>(cpu, 1, RIP_SET)
       return 1 // IF or TF may have changed
     }
-    case F_PUSHA: {
-      const sp = load<u64>(cpu, GPR + 32)
-      const mask = stackMask(cpu)
-      const bytes: u32 = 8 << size
-      // All eight slots must be writable before the first is written.
-      for (let i: u64 = 0; i < 8; i++) {
-        const offset = (sp - ((i + 1) << size)) & mask
-        if (!probeWrite(cpu, true, stackLinear(cpu, offset, size, true), 1 << size, load<u32>(cpu, CPL) == 3)) return 1
-      }
-      for (let i: u32 = 0; i < 8; i++) {
-        const offset = (sp - ((i + 1) << size)) & mask
-        if (!storeLinear(cpu, 0, stackLinear(cpu, offset, size, true), size, i == 4 ? sp : loadN(cpu + GPR + i * 8, size))) return 1
-      }
-      setStackPointer(cpu, sp - bytes, mask)
-      return 0
-    }
-    case F_POPA: {
-      for (let i: u64 = 0; i < 8; i++) { peek(cpu, size, i << size); if (failed) return 1 }
-      const sp = load<u64>(cpu, GPR + 32)
-      const mask = stackMask(cpu)
-      for (let i: u32 = 0; i < 8; i++) {
-        const register: u32 = 7 - i
-        const value = loadLinear(cpu, 0, stackLinear(cpu, (sp + (i << size)) & mask, size, false), size)
-        if (register != 4) writeRegister(cpu, GPR + register * 8, size, value)
-      }
-      setStackPointer(cpu, sp + (8 << size), mask)
-      return 0
-    }
+    case F_PUSHA: return pushAll(cpu, size)
+    case F_POPA: return popAll(cpu, size)
     case F_ENTER: return enter(cpu, u)
-    case F_LEAVE: {
-      const mask = stackMask(cpu)
-      const frame = load<u64>(cpu, GPR + 40) & mask
-      const value = loadLinear(cpu, 0, stackLinear(cpu, frame, size, false), size)
-      if (failed) return 1
-      setStackPointer(cpu, frame + (1 << size), mask)
-      writeRegister(cpu, GPR + 40, size, value)
-      return 0
-    }
+    case F_LEAVE: return leaveFrame(cpu, size)
     // ---- strings -----------------------------------------------------------------------------------------------------------
     case F_MOVS: return stringMove(cpu, u, size)
     case F_STOS: return stringStore(cpu, u, size)
@@ -303,7 +254,7 @@ export function execGeneric(cpu: usize, u: usize): u32 {
     case F_XLAT: {
       const width = (x >> 16) & 3
       const offset = (width == 3 ? load<u64>(cpu, GPR + 24) : width == 2 ? <u64>load<u32>(cpu, GPR + 24) : <u64>load<u16>(cpu, GPR + 24)) + load<u8>(cpu, GPR)
-      const segment: u32 = xlatSegment(u)
+      const segment: u32 = load<u8>(u, UOP_SEG) & 7
       const value = loadLinear(cpu, u, stringLinear(cpu, segment, width == 3 ? offset : width == 2 ? offset & 0xffffffff : offset & 0xffff, 0, false), 0)
       if (failed) return 1
       store<u8>(cpu, <u8>value, GPR)
@@ -347,20 +298,19 @@ export function execGeneric(cpu: usize, u: usize): u32 {
       const base: usize = cpu + SEG + (family == F_RDFSBASE || family == F_WRFSBASE ? FS : GS) * SEG_SIZE
       if (family == F_RDFSBASE || family == F_RDGSBASE) { writeRegister(cpu, load<u16>(u, UOP_D), size, load<u64>(base, SEG_BASE)); return 0 }
       const value = loadN(cpu + load<u16>(u, UOP_D), size)
-      if (<u64>((<i64>value << 16) >> 16) != value) { raise(cpu, VEC_GP, 0); return 1 }
+      if (!canonical(value)) { raise(cpu, VEC_GP, 0); return 1 }
       store<u64>(base, value, SEG_BASE)
       return 0
     }
     case F_UD2: raise(cpu, VEC_UD, 0); return 1
     case F_CLFLUSH: loadLinear(cpu, u, address(cpu, u, 1), 0); return failed ? 1 : 0
     // ---- segment registers -------------------------------------------------------------------------------------------------
-    case F_PUSH_SEG: return push(cpu, opSizeOf(u), load<u16>(cpu + SEG + load<u16>(u, UOP_D) * SEG_SIZE, SEG_SELECTOR)) ? 0 : 1
+    case F_PUSH_SEG: return push(cpu, size, load<u16>(cpu + SEG + load<u16>(u, UOP_D) * SEG_SIZE, SEG_SELECTOR)) ? 0 : 1
     case F_POP_SEG: {
-      const opSize = opSizeOf(u)
-      const selector = <u32>peek(cpu, opSize, 0) & 0xffff
+      const selector = <u32>peek(cpu, size, 0) & 0xffff
       const segment: u32 = load<u16>(u, UOP_D)
       if (failed || !loadSegment(cpu, segment, selector)) return 1
-      dropStack(cpu, 1 << opSize)
+      dropStack(cpu, 1 << size)
       return afterSegmentLoad(cpu, u, segment)
     }
     case F_MOV_FROM_SEG: {
@@ -378,54 +328,6 @@ export function execGeneric(cpu: usize, u: usize): u32 {
     case F_LSEG0: case F_LSEG3: return loadFarPointer(cpu, u, size, family == F_LSEG0 ? ES : DS)
     default: raise(cpu, VEC_UD, 0); return 1
   }
-}
-
-/** LES LDS LSS LFS LGS. */
-export function loadFarPointer(cpu: usize, u: usize, size: u32, segment: u32): u32 {
-  clearFailed()
-  const va = address(cpu, u, (1 << size) + 2)
-  const offset = loadLinear(cpu, u, va, size)
-  if (failed) return 1
-  const selector = <u32>loadLinear(cpu, u, va + (1 << size), 1)
-  if (failed || !loadSegment(cpu, segment, selector)) return 1
-  writeRegister(cpu, load<u16>(u, UOP_D), size, offset)
-  return afterSegmentLoad(cpu, u, segment)
-}
-
-/** A segment load changes how later uops must be executed: leave the block; SS also inhibits interrupts for one instruction. */
-function afterSegmentLoad(cpu: usize, u: usize, segment: u32): u32 {
-  if (segment == SS) store<u32>(cpu, 2, INHIBIT)
-  store<u64>(cpu, nextRip(cpu, u), RIP)
-  store<u32>(cpu, 1, RIP_SET)
-  return 1
-}
-
-/** Operand size of forms whose operands do not tell it. */
-function opSizeOf(u: usize): u32 { return load<u8>(u, UOP_AUX) & 3 }
-function xlatSegment(u: usize): u32 { return load<u8>(u, UOP_SEG) & 7 }
-
-function readDestination(cpu: usize, u: usize, size: u32): u64 {
-  if (load<u8>(u, UOP_AUX) & AUX_DST_MEM) return loadLinear(cpu, u, address(cpu, u, 1 << size), size)
-  return loadN(cpu + load<u16>(u, UOP_D), size)
-}
-function writeDestination(cpu: usize, u: usize, size: u32, value: u64): u32 {
-  if (load<u8>(u, UOP_AUX) & AUX_DST_MEM) return storeLinear(cpu, u, address(cpu, u, (1 << size) | 0x10000), size, value) ? 0 : 1
-  writeRegister(cpu, load<u16>(u, UOP_D), size, value)
-  return 0
-}
-/** The return address is on the stack already; a bad target takes it back. */
-/** A near call to a target out of bounds: #GP, unless the stack faults first. Nothing is pushed. */
-export function badCall(cpu: usize, size: u32): void {
-  const top = stackLinear(cpu, (load<u64>(cpu, GPR + 32) - (1 << size)) & stackMask(cpu), size, true)
-  if (load<i32>(cpu, EXCEPTION) < 0 && probeWrite(cpu, true, top, 1 << size, load<u32>(cpu, CPL) == 3)) raise(cpu, VEC_GP, 0)
-}
-function call(cpu: usize, u: usize, target: u64, size: u32): u32 {
-  branch(cpu, target, size)
-  if (!load<u32>(cpu, RIP_SET)) {
-    store<i32>(cpu, -1, EXCEPTION)
-    badCall(cpu, size)
-  } else if (!push(cpu, size, nextRip(cpu, u))) store<u32>(cpu, 0, RIP_SET)
-  return 1
 }
 
 function arithmetic(cpu: usize, u: usize, kind: u32, size: u32): u32 {
@@ -449,155 +351,5 @@ function rotate(cpu: usize, u: usize, kind: u32, size: u32): u32 {
   const p = openDestination(cpu, u, size, 0)
   if (!p) return 1
   closeDestination(cpu, u, p, size, shift(cpu, kind, size, loadN(p, size), amount))
-  return 0
-}
-
-function pop(cpu: usize, u: usize, size: u32, aux: u32): u32 {
-  const value = peek(cpu, size, 0)
-  if (failed) return 1
-  if (!(aux & AUX_DST_MEM)) {
-    dropStack(cpu, 1 << size)
-    writeRegister(cpu, load<u16>(u, UOP_D), size, value)
-    return 0
-  }
-  // POP m computes its address with the incremented stack pointer.
-  const before = load<u64>(cpu, GPR + 32)
-  dropStack(cpu, 1 << size)
-  if (storeLinear(cpu, u, address(cpu, u, (1 << size) | 0x10000), size, value)) return 0
-  store<u64>(cpu, before, GPR + 32)
-  return 1
-}
-
-function compareExchangeWide(cpu: usize, u: usize, size: u32): u32 {
-  if (size == 3) {
-    const va = address(cpu, u, 16 | 0x10000)
-    if (va & 15) { misaligned(cpu, u, va); return 1 }
-    if (!probeWrite(cpu, isStack(u), va, 16, load<u32>(cpu, CPL) == 3)) return 1
-    const low = loadLinear(cpu, u, va, 3), high = loadLinear(cpu, u, va + 8, 3)
-    if (failed) return 1
-    const equal = low == load<u64>(cpu, GPR) && high == load<u64>(cpu, GPR + 16)
-    storeLinear(cpu, u, va, 3, equal ? load<u64>(cpu, GPR + 24) : low)
-    storeLinear(cpu, u, va + 8, 3, equal ? load<u64>(cpu, GPR + 8) : high)
-    if (!equal) { store<u64>(cpu, low, GPR); store<u64>(cpu, high, GPR + 16) }
-    setFlagsArith(cpu, (getFlags(cpu) & ~FL_ZF) | (equal ? FL_ZF : 0))
-    return 0
-  }
-  const p = openDestination(cpu, u, 3, 0)
-  if (!p) return 1
-  const value = load<u64>(p)
-  const equal = value == (<u64>load<u32>(cpu, GPR) | (<u64>load<u32>(cpu, GPR + 16) << 32))
-  closeDestination(cpu, u, p, 3, equal ? <u64>load<u32>(cpu, GPR + 24) | (<u64>load<u32>(cpu, GPR + 8) << 32) : value)
-  if (!equal) { store<u64>(cpu, value & 0xffffffff, GPR); store<u64>(cpu, value >> 32, GPR + 16) }
-  setFlagsArith(cpu, (getFlags(cpu) & ~FL_ZF) | (equal ? FL_ZF : 0))
-  return 0
-}
-
-function bitTest(cpu: usize, u: usize, family: u32, size: u32, aux: u32): u32 {
-  const immediate = (aux & AUX_SRC_IMM) != 0
-  const index: i64 = immediate ? load<i64>(u, UOP_IMM) : sext(loadN(cpu + load<u16>(u, UOP_S), size), size)
-  const bit = <u64>index & ((8 << size) - 1)
-  // A register index reaches beyond the operand: a bit string.
-  const offset: i64 = aux & AUX_DST_MEM && !immediate ? (index >> <i64>(3 + size)) << <i64>size : 0
-  let value: u64
-  if (family == F_BT) {
-    value = aux & AUX_DST_MEM ? loadLinear(cpu, u, bitStringAddress(cpu, u, 1 << size, offset), size) : loadN(cpu + load<u16>(u, UOP_D), size)
-    if (failed) return 1
-  } else {
-    const p = openDestination(cpu, u, size, offset)
-    if (!p) return 1
-    value = loadN(p, size)
-    const mask: u64 = <u64>1 << bit
-    closeDestination(cpu, u, p, size, family == F_BTS ? value | mask : family == F_BTR ? value & ~mask : value ^ mask)
-  }
-  setFlagsArith(cpu, (getFlags(cpu) & ~FL_CF) | (<u32>(value >> bit) & 1))
-  return 0
-}
-
-function loop(cpu: usize, u: usize, family: u32): u32 {
-  const width = (load<u32>(u, UOP_X) >> 16) & 3
-  let count = width == 3 ? load<u64>(cpu, GPR + 8) : width == 2 ? <u64>load<u32>(cpu, GPR + 8) : <u64>load<u16>(cpu, GPR + 8)
-  let taken: bool
-  if (family == F_JCXZ) taken = count == 0
-  else {
-    count -= 1
-    if (width == 2) count &= 0xffffffff
-    else if (width == 1) count &= 0xffff
-    taken = count != 0 && (family == F_LOOP || (family == F_LOOPE) == (flagZ(cpu) != 0))
-  }
-  if (taken) {
-    branch(cpu, nextRip(cpu, u) + load<u64>(u, UOP_IMM), load<u32>(cpu, MODE) == MODE_64 ? 3 : opSizeOf(u))
-    if (!load<u32>(cpu, RIP_SET)) return 1
-  }
-  if (family != F_JCXZ) writeRegister(cpu, GPR + 8, width, count)
-  return taken ? 1 : 0
-}
-
-function enter(cpu: usize, u: usize): u32 {
-  const size = load<u32>(cpu, MODE) == MODE_64 ? (opSizeOfEnter(u)) : opSizeOfEnter(u)
-  const bytes = load<u64>(u, UOP_IMM) & 0xffff
-  const level = (load<u64>(u, UOP_IMM) >> 16) & 31
-  const mask = stackMask(cpu)
-  const sp = load<u64>(cpu, GPR + 32)
-  const frame = load<u64>(cpu, GPR + 40)
-  let at = (sp - (1 << size)) & mask
-  const newFrame = at
-  if (!storeLinear(cpu, 0, stackLinear(cpu, at, size, true), size, frame)) return 1
-  for (let i: u64 = 1; i < level; i++) {
-    const value = loadLinear(cpu, 0, stackLinear(cpu, (frame - (i << size)) & mask, size, false), size)
-    if (failed) return 1
-    at = (at - (1 << size)) & mask
-    if (!storeLinear(cpu, 0, stackLinear(cpu, at, size, true), size, value)) return 1
-  }
-  if (level) {
-    at = (at - (1 << size)) & mask
-    if (!storeLinear(cpu, 0, stackLinear(cpu, at, size, true), size, newFrame)) return 1
-  }
-  const end = (at - bytes) & mask
-  if (!probeWrite(cpu, true, stackLinear(cpu, end, 0, true), 1, load<u32>(cpu, CPL) == 3)) return 1
-  if (size == 1 && mask != 0xffff) writeRegister(cpu, GPR + 40, 1, newFrame)
-  else writeRegister(cpu, GPR + 40, size, newFrame)
-  setStackPointer(cpu, end, mask)
-  return 0
-}
-/** ENTER's own operands are immediates; its operand size sits in bits 40.. of IMM (decode.ts). */
-function opSizeOfEnter(u: usize): u32 { return <u32>(load<u64>(u, UOP_IMM) >> 40) & 3 }
-
-function decimal(cpu: usize, u: usize, family: u32): u32 {
-  let al: u32 = load<u8>(cpu, GPR), ah: u32 = load<u8>(cpu, GPR + 1)
-  let flags = getFlags(cpu)
-  const carry = flags & FL_CF, auxiliary = flags & FL_AF
-  if (family == F_DAA || family == F_DAS) {
-    const old = al
-    flags = 0
-    if ((al & 15) > 9 || auxiliary) {
-      if (family == F_DAA) { if (al + 6 > 0xff || carry) flags |= FL_CF; al += 6 }
-      else { if (al < 6 || carry) flags |= FL_CF; al -= 6 }
-      flags |= FL_AF
-    }
-    if (old > 0x99 || carry) { al = family == F_DAA ? al + 0x60 : al - 0x60; flags |= FL_CF }
-    else if (family == F_DAA) flags &= ~FL_CF
-    al &= 0xff
-    store<u8>(cpu, <u8>al, GPR)
-  } else if (family == F_AAA || family == F_AAS) {
-    flags = 0
-    if ((al & 15) > 9 || auxiliary) {
-      const ax: u32 = family == F_AAA ? (al | (ah << 8)) + 0x106 : (al | (ah << 8)) - 0x106
-      ah = (ax >> 8) & 0xff; al = ax & 15
-      flags = FL_AF | FL_CF
-    } else al &= 15
-    store<u8>(cpu, <u8>al, GPR); store<u8>(cpu, <u8>ah, GPR + 1)
-  } else if (family == F_AAM) {
-    const base = <u32>load<u64>(u, UOP_IMM) & 0xff
-    if (!base) { raise(cpu, 0, 0); return 1 }
-    ah = al / base; al = al % base
-    flags = 0
-    store<u8>(cpu, <u8>al, GPR); store<u8>(cpu, <u8>ah, GPR + 1)
-  } else {
-    al = (al + ah * (<u32>load<u64>(u, UOP_IMM) & 0xff)) & 0xff
-    flags = 0
-    store<u16>(cpu, <u16>al, GPR)
-  }
-  flags |= (al ? 0 : FL_ZF) | (al & 0x80) | ((~popcnt<u32>(al) & 1) << 2)
-  setFlagsArith(cpu, flags)
   return 0
 }

@@ -1,16 +1,19 @@
 /** Delivery of exceptions and interrupts, and IRET. Intel SDM volume 3, chapter 6 (protected and long mode) and 20 (real and virtual-8086 mode). */
 import {
-  GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, TR, IDTR_BASE, IDTR_LIMIT, CPL, MODE, MODE_64, EXCEPTION,
-  ERROR_CODE, DR, NMI_BLOCKED, TRIPLE_FAULT, HALTED, LAST_DEBUG, G_STATS, STAT_EXCEPTIONS, STAT_INTERRUPTS, SCRATCH, CR0,
+  GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, TR, IDTR_BASE, IDTR_LIMIT, CR0, DR, HALTED, EXCEPTION,
+  ERROR_CODE, CPL, MODE, TRIPLE_FAULT, NMI_BLOCKED, LAST_DEBUG, SCRATCH, MODE_64, STAT_EXCEPTIONS, STAT_INTERRUPTS,
 } from './layout'
-import { raise, systemRead, writeFor, VEC_DF, VEC_TS, VEC_NP, VEC_SS, VEC_GP, VEC_PF, VEC_DB, segmentAddress } from './mmu'
-import { getRflags, setFlagsArith, FL_TF, FL_IF, FL_NT, FL_RF, FL_VM, FL_IOPL, FL_ARITH, FL_AC, FL_DF, FL_ID, FL_VIF, FL_VIP } from './flags'
+import { VEC_DB, VEC_DF, VEC_TS, VEC_NP, VEC_SS, VEC_GP, VEC_PF, raise } from './fault'
+import { canonical, segmentAddress } from './address'
+import { writeFor, systemRead } from './access'
+import { tally } from './counters'
+import { FL_TF, FL_IF, FL_DF, FL_IOPL, FL_NT, FL_RF, FL_VM, FL_AC, FL_VIF, FL_VIP, FL_ID, FL_ARITH, setFlagsArith, getRflags } from './flags'
 import {
-  segment, pending, isProtected, isVm86, isLong, updateMode, readDescriptor, descHigh, descLow, setDescriptor, descDpl, descPresent, descIsCode, setSegment, setCs, setNull, setRealSegment, dropInnerSegments, descAddress, DESC_ACCESSED,
-  touchDescriptor, markAccessed,
+  segment, pending, isProtected, isVm86, isLong, updateMode, descLow, descHigh, descAddress, DESC_ACCESSED, readDescriptor, setDescriptor, descLimit,
+  descDpl, descPresent, descIsCode, setSegment, touchDescriptor, markAccessed, setNull, setRealSegment, setCs, dropInnerSegments,
 } from './segment'
-import { peek, dropStack, failed, clearFailed, push, stackMask, setStackPointer } from './operand'
-import { taskSwitch, TASK_CALL, TASK_IRET } from './task'
+import { failed, clearFailed, stackMask, setStackPointer, push, peek, dropStack } from './operand'
+import { TASK_CALL, TASK_IRET, taskSwitch } from './task'
 import { addRetired } from './time'
 
 export const KIND_EXCEPTION: u32 = 0, KIND_SOFTWARE: u32 = 1, KIND_EXTERNAL: u32 = 2, KIND_ICEBP: u32 = 3
@@ -104,8 +107,8 @@ function enterHandler(cpu: usize, vector: u32, kind: u32, returnRip: u64, hasErr
       sp = systemRead(cpu, load<u64>(tr, SEG_BASE) + at, 8)
       if (pending(cpu)) return false
     }
-    if (<u64>((<i64>sp << 16) >> 16) != sp) { raise(cpu, VEC_SS, ext); return false }
-    if (<u64>((<i64>target << 16) >> 16) != target) { raise(cpu, VEC_GP, ext); return false }
+    if (!canonical(sp)) { raise(cpu, VEC_SS, ext); return false }
+    if (!canonical(target)) { raise(cpu, VEC_GP, ext); return false }
     if (!touchDescriptor(cpu, codeAddress, codeHigh)) return false
     const savedMode = load<u32>(cpu, MODE)
     store<u32>(cpu, MODE_64, MODE) // the frame is written with 64-bit addresses
@@ -201,7 +204,7 @@ export function deliverException(cpu: usize): void {
   addRetired(1) // a handler that faults forever must not hold the slice
   for (let depth = 0; depth < 8; depth++) {
     store<i32>(cpu, -1, EXCEPTION)
-    store<u64>(G_STATS + STAT_EXCEPTIONS * 8, load<u64>(G_STATS + STAT_EXCEPTIONS * 8) + 1)
+    tally(STAT_EXCEPTIONS)
     const hasError = pushesError(vector) && (load<u32>(cpu, CR0) & 1) != 0
     if (enterHandler(cpu, vector, KIND_EXCEPTION, load<u64>(cpu, RIP), hasError, error, resume)) return
     const second = load<i32>(cpu, EXCEPTION)
@@ -230,7 +233,7 @@ export function softwareInterrupt(cpu: usize, vector: u32, kind: u32): bool {
 
 /** External interrupt or NMI between instructions. */
 export function externalInterrupt(cpu: usize, vector: u32): void {
-  store<u64>(G_STATS + STAT_INTERRUPTS * 8, load<u64>(G_STATS + STAT_INTERRUPTS * 8) + 1)
+  tally(STAT_INTERRUPTS)
   if (!enterHandler(cpu, vector, KIND_EXTERNAL, load<u64>(cpu, RIP), false, 0, false)) deliverException(cpu)
 }
 
@@ -272,7 +275,7 @@ export function interruptReturn(cpu: usize, size: u32): u32 {
   if (!descPresent()) { raise(cpu, VEC_NP, error); return 0 }
   const codeLow = descLow, codeHigh = descHigh | DESC_ACCESSED, codeAddress = descAddress, codeBefore = descHigh
   const to64 = isLong(cpu) && (codeHigh & 0x200000) != 0
-  if (to64 ? <u64>((<i64>rip << 16) >> 16) != rip : rip > <u64>limitOf(codeLow, codeHigh)) { raise(cpu, VEC_GP, 0); return 0 }
+  if (to64 ? !canonical(rip) : rip > <u64>descLimit()) { raise(cpu, VEC_GP, 0); return 0 }
   let mask: u64 = (size == 1 ? IRET_FLAGS & 0xffff : IRET_FLAGS) & ~<u64>FL_IF
   if (cpl == 0) mask |= FL_IOPL | (size >= 2 && !isLong(cpu) ? FL_VIF | FL_VIP : 0)
   if (cpl <= (load<u32>(cpu, RFLAGS) >> 12 & 3)) mask |= FL_IF
@@ -312,11 +315,6 @@ export function interruptReturn(cpu: usize, size: u32): u32 {
   store<u32>(cpu, 0, NMI_BLOCKED)
   updateMode(cpu)
   return 1
-}
-
-function limitOf(low: u32, high: u32): u32 {
-  const limit = (low & 0xffff) | (high & 0xf0000)
-  return high & 0x800000 ? (limit << 12) | 0xfff : limit
 }
 
 function returnToVm86(cpu: usize, rip: u64, cs: u32, flags: u64): u32 {

@@ -1,15 +1,18 @@
 /** Model-specific registers, CPUID, the time-stamp counter and the KVM paravirtual clock. Intel SDM volume 4; Linux Documentation/virt/kvm/x86/msr.rst. */
 import {
-  GPR, CR0, CR4, EFER, CPL, SEG_BASE, FS, GS, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_FMASK, MSR_KERNEL_GS_BASE, MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_TSC_AUX, MSR_PAT,
-  MSR_MISC_ENABLE, MSR_SPEC_CTRL, MSR_APIC_BASE, MSR_TSC_OFFSET, MSR_TSC_ADJUST, MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, MSR_MTRR_DEF_TYPE, MSR_MTRR_FIXED, MSR_MTRR_VARIABLE,
-  CPUID_TABLE, CPUID_COUNT, G_WALL_NS,
+  G_WALL_NS, GPR, SEG_BASE, FS, GS, CR0, CR4, EFER, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_FMASK, MSR_KERNEL_GS_BASE, MSR_SYSENTER_CS, MSR_SYSENTER_ESP,
+  MSR_SYSENTER_EIP, MSR_TSC_AUX, MSR_PAT, MSR_MISC_ENABLE, MSR_SPEC_CTRL, MSR_APIC_BASE, MSR_TSC_OFFSET, MSR_TSC_ADJUST, MSR_KVM_WALL_CLOCK,
+  MSR_KVM_SYSTEM_TIME, MSR_MTRR_DEF_TYPE, MSR_MTRR_FIXED, MSR_MTRR_VARIABLE, CPL, CPUID_COUNT, CPUID_TABLE,
 } from './layout'
-import { raise, physToHost, xlReadOnly, flushTlb, VEC_GP } from './mmu'
+import { VEC_GP, raise } from './fault'
+import { canonical } from './address'
+import { flushTlb } from './tlb'
+import { xlReadOnly, physToHost } from './ram'
 import { invalidateRange } from './cache'
 import { segment, updateMode } from './segment'
 import { machineNs } from './time'
-import { lapicTscChanged, tscDeadlineRead, tscDeadlineWrite } from './apic-timer'
-import { apicBaseWrite, x2apicRead, x2apicWrite, apicValue } from './x2apic'
+import { tscDeadlineWrite, lapicTscChanged, tscDeadlineRead } from './apic-timer'
+import { apicValue, x2apicRead, x2apicWrite, apicBaseWrite } from './x2apic'
 
 /** Guest TSC: 1 GHz machine time plus the vCPU's offset. */
 // @ts-ignore: decorator
@@ -120,11 +123,10 @@ function validMemoryTypes(value: u64): bool {
 
 /** @returns false for #GP */
 function writeMsr(cpu: usize, msr: u32, value: u64): bool {
-  const canonical = <u64>((<i64>value << 16) >> 16) == value
   const place = storage(msr)
   if (place) {
     switch (msr) {
-      case 0x175: case 0x176: case 0xc0000082: case 0xc0000083: case 0xc0000102: if (!canonical) return false; break
+      case 0x175: case 0x176: case 0xc0000082: case 0xc0000083: case 0xc0000102: if (!canonical(value)) return false; break
       case 0xc0000103: case 0xc0000084: if (value >> 32) return false; break
       case 0x277: if (!validMemoryTypes(value)) return false; break
       case 0x48: if (value & ~0x407) return false; break // IBRS STIBP SSBD BHI_DIS_S: kept, nothing to do
@@ -167,8 +169,8 @@ function writeMsr(cpu: usize, msr: u32, value: u64): bool {
       updateMode(cpu)
       return true
     }
-    case 0xc0000100: if (!canonical) return false; store<u64>(segment(cpu, FS), value, SEG_BASE); return true
-    case 0xc0000101: if (!canonical) return false; store<u64>(segment(cpu, GS), value, SEG_BASE); return true
+    case 0xc0000100: if (!canonical(value)) return false; store<u64>(segment(cpu, FS), value, SEG_BASE); return true
+    case 0xc0000101: if (!canonical(value)) return false; store<u64>(segment(cpu, GS), value, SEG_BASE); return true
     case 0x49: return (value & ~1) == 0 // PRED_CMD: nothing to flush
     case 0x10b: return (value & ~1) == 0 // FLUSH_CMD
     case 0x8b: case 0x79: case 0x1d9: case 0x19a: case 0x19b: case 0x3a: case 0x140: case 0x17a: case 0x17: return true

@@ -1,10 +1,12 @@
 /** Operand access shared by the generic handlers: registers, memory, stack, effective addresses. */
 import {
-  GPR, SEG, SEG_SIZE, SEG_BASE, SEG_ATTR, SS, FS, GS, MODE, MODE_64, CPL, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE, UOP_AUX,
-  UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX, UOP_SCALE, UOP_SEG, AS_LEGACY, AS_BASE, AS_32, AS_SEG, AS_16, SCRATCH,
+  GPR, SEG, SEG_SIZE, SEG_BASE, SEG_ATTR, SS, FS, GS, CPL, MODE, SCRATCH, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE, MODE_64,
+  UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX, UOP_SCALE, UOP_SEG, AS_SEG, AS_BASE, AS_LEGACY, AS_32, AS_16,
 } from './layout'
-import { AUX_SRC_MEM, AUX_SRC_IMM, UOP_MOFFS } from './decode'
-import { eaSlow, segmentAddress, slowRead, slowWrite, slowModify, commitWrite, slowAccess } from './mmu'
+import { AUX_DST_MEM, AUX_SRC_MEM, AUX_SRC_IMM, UOP_MOFFS } from './decode'
+import { slowRead, slowWrite, slowModify, commitWrite } from './access'
+import { eaSlow, segmentAddress } from './address'
+import { slowAccess } from './access-check'
 
 /** A helper below met an exception: the handler returns 1. */
 export let failed: bool = false
@@ -94,7 +96,7 @@ export function source(cpu: usize, u: usize, size: u32): u64 {
 }
 
 /** Read-modify-write destination. */
-export let destinationVa: u64 = 0
+let destinationVa: u64 = 0
 let destinationScratch: bool = false
 export function openDestination(cpu: usize, u: usize, size: u32, offset: i64): usize {
   destinationScratch = false
@@ -151,4 +153,15 @@ export function dropStack(cpu: usize, bytes: u64): void {
 export function stringLinear(cpu: usize, segment: u32, offset: u64, size: u32, write: bool): u64 {
   if (load<u32>(cpu, MODE) == MODE_64) return segment == FS || segment == GS ? offset + load<u64>(cpu + SEG + segment * SEG_SIZE, SEG_BASE) : offset
   return segmentAddress(cpu, segment, offset, 1 << size, write)
+}
+
+export function readDestination(cpu: usize, u: usize, size: u32): u64 {
+  if (load<u8>(u, UOP_AUX) & AUX_DST_MEM) return loadLinear(cpu, u, address(cpu, u, 1 << size), size)
+  return loadN(cpu + load<u16>(u, UOP_D), size)
+}
+
+export function writeDestination(cpu: usize, u: usize, size: u32, value: u64): u32 {
+  if (load<u8>(u, UOP_AUX) & AUX_DST_MEM) return storeLinear(cpu, u, address(cpu, u, (1 << size) | 0x10000), size, value) ? 0 : 1
+  writeRegister(cpu, load<u16>(u, UOP_D), size, value)
+  return 0
 }

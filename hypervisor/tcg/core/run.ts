@@ -1,19 +1,22 @@
 /** The outer loop: exceptions, interrupts, INIT/SIPI, halt, single step; and the round-robin of vCPUs on this thread. */
 import {
-  GPR, RIP, RIP_SET, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, CS, SS, LDTR, TR, GDTR_LIMIT, IDTR_LIMIT, CR0, CR3, CR4, DR, CPL, MODE,
-  MODE_64, EXCEPTION, EVENTS, EVENT_INTR, EVENT_NMI, EVENT_INIT, EVENT_SIPI, HALTED, INHIBIT, SIPI_VECTOR, TRIPLE_FAULT, NMI_BLOCKED, LAST_DEBUG,
-  CPU_INDEX, INSTRUCTIONS, ZERO, MSR_PAT, MSR_MISC_ENABLE, MSR_MTRR_DEF_TYPE, MSR_STAR, MXCSR, FCW, XMM, FPR, CPU_AREA, CPU_STRIDE, G_CPU_COUNT,
-  G_KICK, G_IRQ_DIRTY, G_NEVER_TLB, TLB_BYTES, G_ICOUNT_SKIP, G_RETIRED, EXIT_SLICE, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN,
+  G_CPU_COUNT, G_IRQ_DIRTY, G_KICK, G_ICOUNT_SKIP, G_RETIRED, G_NEVER_TLB, CPU_AREA, CPU_STRIDE, GPR, ZERO, RIP, RFLAGS, SEG_BASE, SEG_LIMIT,
+  SEG_ATTR, SEG_SELECTOR, CS, LDTR, TR, GDTR_LIMIT, IDTR_LIMIT, CR0, CR3, CR4, DR, MSR_STAR, MSR_PAT, MSR_MISC_ENABLE, MSR_MTRR_DEF_TYPE, XMM, MXCSR,
+  FCW, FPR, CPU_INDEX, HALTED, EVENTS, EXCEPTION, RIP_SET, CPL, INHIBIT, SIPI_VECTOR, INSTRUCTIONS, TRIPLE_FAULT, NMI_BLOCKED, LAST_DEBUG, TLB_BYTES,
+  EVENT_INTR, EVENT_NMI, EVENT_INIT, EVENT_SIPI, EXIT_SLICE, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN,
 } from './layout'
+import { VEC_DB, raise } from './fault'
+import { setSlowAccess, codeBreakpoint } from './access-check'
+import { flushTlb } from './tlb'
+import { loadPdptes } from './paging'
 import { FL_TF, FL_IF, FL_RF } from './flags'
-import { raise, flushTlb, setSlowAccess, loadPdptes, VEC_DB } from './mmu'
 import { segment, updateMode } from './segment'
-import { deliverException, externalInterrupt, tookSoftwareInterrupt, clearSoftwareInterrupt } from './interrupt'
+import { deliverException, tookSoftwareInterrupt, clearSoftwareInterrupt, externalInterrupt } from './interrupt'
 import { lookup, lookupOne } from './block'
 import { setSingleIteration } from './string'
 import { exec } from './exec'
 import { flushAll } from './cache'
-import { retired, setSliceEnd, loadRetired, saveRetired, machineNs } from './time'
+import { retired, loadRetired, saveRetired, setSliceEnd, machineNs } from './time'
 import { lapicReset, lapicInit, lapicPending, lapicAck } from './lapic'
 import { irqchipReset, irqApplyLines, irqchipTick, irqchipNextDeadline } from './irqchip'
 
@@ -116,21 +119,6 @@ function handleEvents(cpu: usize): bool {
     return true
   }
   return !load<u32>(cpu, HALTED)
-}
-
-/** Instruction breakpoints of DR7. @returns true when one hits */
-function codeBreakpoint(cpu: usize): bool {
-  const dr7 = load<u32>(cpu, DR + 56)
-  if (load<u32>(cpu, RFLAGS) & FL_RF) return false
-  const linear = load<u32>(cpu, MODE) == MODE_64 ? load<u64>(cpu, RIP) : (load<u64>(segment(cpu, CS), SEG_BASE) + load<u64>(cpu, RIP)) & 0xffffffff
-  let hit: u64 = 0
-  for (let i: u32 = 0; i < 4; i++) {
-    if (dr7 & (3 << (i * 2)) && !((dr7 >> (16 + i * 4)) & 3) && load<u64>(cpu + i * 8, DR) == linear) hit |= 1 << i
-  }
-  if (!hit) return false
-  store<u64>(cpu, load<u64>(cpu, LAST_DEBUG) | hit, LAST_DEBUG)
-  raise(cpu, VEC_DB, 0)
-  return true
 }
 
 /** One instruction with everything that single stepping, breakpoints and interrupt shadows ask for. */

@@ -1,9 +1,10 @@
 /** Segment registers, descriptors and the mode they select. Intel SDM volume 3, chapters 3 and 5. */
 import {
-  SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, LDTR, GDTR_BASE, GDTR_LIMIT, CR0, CR4, EFER, RFLAGS, CPL, MODE,
-  MODE_16, MODE_32, MODE_64, EXCEPTION, FPU_BLOCK,
+  RFLAGS, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, LDTR, GDTR_BASE, GDTR_LIMIT, CR0, CR4, EFER, EXCEPTION,
+  CPL, MODE, FPU_BLOCK, MODE_16, MODE_32, MODE_64,
 } from './layout'
-import { raise, systemRead, systemWrite, VEC_GP, VEC_NP, VEC_SS } from './mmu'
+import { VEC_NP, VEC_SS, VEC_GP, raise } from './fault'
+import { systemRead, systemWrite } from './access'
 import { FL_VM } from './flags'
 
 // @ts-ignore: decorator

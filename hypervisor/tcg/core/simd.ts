@@ -1,13 +1,18 @@
 /** The frame around SIMD and x87 operations: availability checks, memory operands, MMX side effects, exceptions. */
 import {
-  GPR, EXCEPTION, FPU_BLOCK, CR4, CR0, CPL, TMP, FPR, FSW, FTW, FOP, FIP, FDP, FCS, FDS, RIP_BASE, SEG, SEG_SIZE, SEG_SELECTOR, CS, DS, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_X, UOP_OFFSET, UOP_SEG, UOP_LEN, LEN_STACK, AS_SEG, AS_LEGACY,
+  GPR, RIP_BASE, SEG, SEG_SIZE, SEG_SELECTOR, CS, DS, CR0, CR4, FSW, FTW, FOP, FIP, FDP, FCS, FDS, FPR, EXCEPTION, CPL, FPU_BLOCK, TMP, UOP_LEN,
+  UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_SEG, UOP_OFFSET, UOP_X, LEN_STACK, AS_SEG, AS_LEGACY,
 } from './layout'
 import { SIMD_ALIGN, SIMD_MMX, SIMD_MMX_DST, SIMD_MASKMOV, SIMD_XMM, X87_LOAD, X87_STORE, X87_NO_WAIT } from './decode'
-import { raise, readFor, writeFor, probeWrite, slowAccess, VEC_UD, VEC_NM, VEC_GP, VEC_SS } from './mmu'
-import { address, tlbRead, readTlb, writeTlb } from './operand'
+import { X87_FNSTSW_AX, X87_FWAIT, X87_EMMS, X87_LDMXCSR, X87_STMXCSR } from './x87-ops'
+import { VEC_UD, VEC_NM, VEC_SS, VEC_GP, raise } from './fault'
+import { canonical } from './address'
+import { readFor, writeFor, probeWrite } from './access'
+import { slowAccess } from './access-check'
+import { x87Stored } from './x87-basic'
+import { tlbRead, readTlb, writeTlb, address } from './operand'
 import { sseOp } from './sse'
-import { x87Op, x87RecordsPointers, x87Stored } from './x87'
-import { X87_FWAIT, X87_LDMXCSR, X87_STMXCSR, X87_EMMS, X87_FNSTSW_AX } from './x87-ops'
+import { x87RecordsPointers, x87Op } from './x87'
 
 /** @returns false with #UD or #NM pending */
 function available(cpu: usize, aux: u32): bool {
@@ -52,7 +57,7 @@ export function execSimdRegister(cpu: usize, u: usize): u32 {
 /** An operand that must be aligned is not: #GP, but a stack address that is not canonical is #SS as ever. */
 export function misaligned(cpu: usize, u: usize, va: u64): void {
   if (load<i32>(cpu, EXCEPTION) >= 0) return
-  raise(cpu, isStack(u) && <u64>((<i64>va << 16) >> 16) != va ? VEC_SS : VEC_GP, 0)
+  raise(cpu, isStack(u) && !canonical(va) ? VEC_SS : VEC_GP, 0)
 }
 
 /** Is the memory operand relative to SS, so that it raises #SS? */

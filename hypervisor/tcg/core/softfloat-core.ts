@@ -6,6 +6,7 @@
  * A finite number is M / 2^63 * 2^E with bit 63 of M set. A result has 64 more bits in rL; the lowest one stands for everything below it.
  * State is in globals, because the compiled core has no heap: none of it survives a call except sfFlags, the settings, and what is documented.
  */
+import { mulHigh, divRemainder, divide128 } from './math128'
 
 export const IE = 1, DE = 2, ZE = 4, OE = 8, UE = 16, PE = 32
 
@@ -68,48 +69,6 @@ export function setResult(sign: u32, exponent: i32, high: u64, low: u64): void {
   rL = low
 }
 
-// ---- 128-bit helpers ----------------------------------------------------------------------------------------------------------
-
-/** High half of a 64 x 64 bit product; the low half is simply a * b. */
-// @ts-ignore: decorator
-@inline
-export function mulHigh(a: u64, b: u64): u64 {
-  const al = a & 0xffffffff
-  const ah = a >> 32
-  const bl = b & 0xffffffff
-  const bh = b >> 32
-  const lh = al * bh
-  const hl = ah * bl
-  const mid = ((al * bl) >> 32) + (lh & 0xffffffff) + (hl & 0xffffffff)
-  return ah * bh + (lh >> 32) + (hl >> 32) + (mid >> 32)
-}
-
-/** Remainder of the last divide128. */
-export let divRemainder: u64 = 0
-
-/** (high:low) / d for d with bit 63 set and high < d: two digits of base 2^32, each estimated from the top digit and corrected. */
-export function divide128(high: u64, low: u64, d: u64): u64 {
-  const dh = d >> 32
-  const dl = d & 0xffffffff
-  let q1 = high / dh
-  let r = high - q1 * dh
-  while (q1 > 0xffffffff || q1 * dl > ((r << 32) | (low >> 32))) {
-    q1--
-    r += dh
-    if (r > 0xffffffff) break
-  }
-  const middle = (high << 32) + (low >> 32) - q1 * d
-  let q0 = middle / dh
-  r = middle - q0 * dh
-  while (q0 > 0xffffffff || q0 * dl > ((r << 32) | (low & 0xffffffff))) {
-    q0--
-    r += dh
-    if (r > 0xffffffff) break
-  }
-  divRemainder = (middle << 32) + (low & 0xffffffff) - q0 * d
-  return (q1 << 32) + q0
-}
-
 // ---- operands -----------------------------------------------------------------------------------------------------------------
 
 export function setA(kind: i32, sign: u32, exponent: i32, significand: u64, denormal: i32): void {
@@ -120,7 +79,7 @@ export function setA(kind: i32, sign: u32, exponent: i32, significand: u64, deno
   aD = denormal
 }
 
-export function setB(kind: i32, sign: u32, exponent: i32, significand: u64, denormal: i32): void {
+function setB(kind: i32, sign: u32, exponent: i32, significand: u64, denormal: i32): void {
   bC = kind
   bS = sign
   bE = exponent
@@ -309,8 +268,7 @@ export function coreSqrt(): i32 {
 
 /** Would a result with this sign grow, given the bits to be dropped? `half` = first dropped bit, `rest` = any later one, `odd` = last kept bit. */
 // @ts-ignore: decorator
-@inline
-function grows(sign: u32, odd: bool, half: bool, rest: bool): bool {
+@inline function grows(sign: u32, odd: bool, half: bool, rest: bool): bool {
   if (sfRound == 0) return half && (rest || odd)
   if (sfRound == 3) return false
   return (half || rest) && (sign != 0) == (sfRound == 1)

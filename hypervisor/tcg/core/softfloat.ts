@@ -3,10 +3,9 @@
  * Settings and flags are the globals of softfloat-core.ts, re-exported here. Minimum/maximum, which never round, belong to the SSE code.
  */
 import {
-  DE, FINITE, IE, INF, PE, QNAN, SNAN, ZERO, aC, aD, aE, aM, aS, bC, bD, copyAToB, coreAdd, coreCompare, coreDivide, coreMultiply, coreSqrt,
-  integerInexact, integerMagnitude, rE, rM, rS, roundResult, roundToInteger, setA, setResult, sfDaz, sfFlags, sfRaise, sfRound,
+  IE, DE, PE, sfRound, sfFlags, sfDaz, ZERO, FINITE, INF, QNAN, SNAN, aC, aS, aE, aM, aD, bC, bD, rS, rE, rM, sfRaise, setResult, setA, copyAToB,
+  coreAdd, coreMultiply, coreDivide, coreSqrt, roundResult, integerMagnitude, integerInexact, roundToInteger, coreCompare,
 } from './softfloat-core'
-
 export {
   sfDaz, sfFlags, sfFtz, sfMask, sfRaise, sfRound, sfRoundUp, sfSetDenormals, sfSetFlags, sfSetMask, sfSetRound, sfUnmasked,
 } from './softfloat-core'
@@ -20,7 +19,7 @@ const OP_ADD = 0, OP_SUB = 1, OP_MUL = 2, OP_DIV = 3
 // ---- unpack, pack -------------------------------------------------------------------------------------------------------------
 
 /** Unpacks into operand A. */
-export function load32(v: u32): void {
+function load32(v: u32): void {
   const sign = v >> 31
   const e = i32((v >> 23) & 0xff)
   const f = v & 0x7fffff
@@ -34,7 +33,7 @@ export function load32(v: u32): void {
 }
 
 /** Unpacks into operand A. */
-export function load64(v: u64): void {
+function load64(v: u64): void {
   const sign = u32(v >> 63)
   const e = i32((v >> 52) & 0x7ff)
   const f = v & 0xfffffffffffff
@@ -272,7 +271,6 @@ export function resultFromInteger(v: i64): i32 {
 
 export function i32ToF32(v: i32): u32 { return pack32(resultFromInteger(v)) }
 export function i64ToF32(v: i64): u32 { return pack32(resultFromInteger(v)) }
-export function i32ToF64(v: i32): u64 { return reinterpret<u64>(f64(v)) }
 export function i64ToF64(v: i64): u64 { return pack64(resultFromInteger(v)) }
 
 /** Round to an integral value (ROUNDPS): `mode` 0..3 as sfRound. */

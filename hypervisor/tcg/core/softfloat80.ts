@@ -2,10 +2,11 @@
  * 80-bit extended arithmetic with x87 semantics: precision control, NaN selection, unsupported formats (SDM volume 1 sections 4.2, 4.8.3.5, 8.1.5,
  * 8.2). A value is (significand u64, sign and exponent u16); results are left in fxSig and fxSe. Stack and masked responses belong to x87.ts.
  */
+import { divRemainder, divide128 } from './math128'
 import {
-  DE, FINITE, IE, INF, OE, PE, QNAN, SNAN, UE, UNSUPPORTED, ZE, ZERO, aC, aD, aE, aM, aS, bC, bD, bE, bM, bS, copyAToB, coreAdd, coreCompare,
-  coreDivide, coreMultiply, coreSqrt, divRemainder, divide128, integerInexact, integerMagnitude, integerRoundUp, rE, rM, rS, roundResult,
-  roundToInteger, setA, setResult, sfMask, sfRaise, sfRound, sfRoundUp, swapAB,
+  IE, DE, ZE, OE, UE, PE, sfRound, sfMask, sfRoundUp, ZERO, FINITE, INF, QNAN, SNAN, UNSUPPORTED, aC, aS, aE, aM, aD, bC, bS, bE, bM, bD, rS, rE, rM,
+  sfRaise, setResult, setA, copyAToB, swapAB, coreAdd, coreMultiply, coreDivide, coreSqrt, roundResult, integerMagnitude, integerInexact,
+  integerRoundUp, roundToInteger, coreCompare,
 } from './softfloat-core'
 import { pack32, pack64, resultFromInteger } from './softfloat'
 
@@ -18,7 +19,7 @@ export const FX_EMIN = -16382, FX_EMAX = 16383
 export let fxSig: u64 = 0
 export let fxSe: u32 = 0
 /** Significand bits of add, subtract, multiply, divide and square root: 24, 53 or 64. */
-export let fxPrecision: i32 = 64
+let fxPrecision: i32 = 64
 /** 1 when the last fxFromF32/fxFromF64 met a denormal. */
 export let fxDenormal: i32 = 0
 /** 1 when the last rounding moved the magnitude up. */

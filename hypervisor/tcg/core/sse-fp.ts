@@ -2,18 +2,19 @@
  * SSE floating point arithmetic, comparison, rounding and approximation (Intel SDM volume 2). Ordinary numbers in the usual mode are computed on
  * WebAssembly SIMD, the rest element by element in sse-lane.ts.
  */
-import { setFlagsArith } from './flags'
-import { f32Compare, f32Round, f64Compare, f64Round, sfRaise } from './softfloat'
 import {
-  ADD, LEAST32, LEAST64, MUL, PE, RESULT, SUB, begin, commit, finish, integral, isFree, lane32, lane64, mode, order64, ordinary32, ordinary64,
-  settled32, settled64, stageFaults,
-} from './sse-lane'
-import {
-  SSE_FP_FIRST, SSE_ADDPS, SSE_ADDPD, SSE_ADDSS, SSE_ADDSD, SSE_SUBPS, SSE_SUBPD, SSE_SUBSS, SSE_SUBSD, SSE_MULPS, SSE_MULPD, SSE_MULSS, SSE_MULSD,
-  SSE_DIVPS, SSE_DIVPD, SSE_DIVSS, SSE_DIVSD, SSE_MINPS, SSE_MINPD, SSE_MAXPS, SSE_MAXPD, SSE_SQRTPS, SSE_SQRTPD, SSE_SQRTSD, SSE_CMPSD, SSE_RCPPS,
-  SSE_RCPSS, SSE_RSQRTPS, SSE_RSQRTSS, SSE_UCOMISS, SSE_COMISS, SSE_UCOMISD, SSE_COMISD, SSE_HADDPS, SSE_HADDPD, SSE_HSUBPS, SSE_HSUBPD,
-  SSE_ADDSUBPS, SSE_ADDSUBPD, SSE_DPPS, SSE_DPPD, SSE_ROUNDPS, SSE_ROUNDPD, SSE_ROUNDSS, SSE_ROUNDSD,
+  SSE_ADDPS, SSE_ADDPD, SSE_ADDSS, SSE_ADDSD, SSE_SUBPS, SSE_SUBPD, SSE_SUBSS, SSE_SUBSD, SSE_MULPS, SSE_MULPD, SSE_MULSS, SSE_MULSD, SSE_DIVPS,
+  SSE_DIVPD, SSE_DIVSS, SSE_DIVSD, SSE_MINPS, SSE_MINPD, SSE_MAXPS, SSE_MAXPD, SSE_SQRTPS, SSE_SQRTPD, SSE_SQRTSD, SSE_RCPPS, SSE_RCPSS, SSE_RSQRTPS,
+  SSE_RSQRTSS, SSE_UCOMISS, SSE_COMISS, SSE_UCOMISD, SSE_COMISD, SSE_HADDPS, SSE_HADDPD, SSE_HSUBPS, SSE_HSUBPD, SSE_ADDSUBPS, SSE_ADDSUBPD, SSE_DPPS,
+  SSE_DPPD, SSE_ROUNDPS, SSE_ROUNDPD, SSE_ROUNDSS, SSE_ROUNDSD, SSE_FP_FIRST,
 } from './sse-ops'
+import { sfRaise } from './softfloat-core'
+import { setFlagsArith } from './flags'
+import { f32Round, f64Round, f32Compare, f64Compare } from './softfloat'
+import {
+  RESULT, ADD, SUB, MUL, PE, LEAST32, LEAST64, mode, isFree, ordinary32, ordinary64, settled32, settled64, begin, finish, commit, stageFaults,
+  integral, order64, lane32, lane64,
+} from './sse-lane'
 
 const NAN32: u32 = 0xffc00000
 

@@ -2,13 +2,17 @@
  * String instructions with and without repeat prefix. REP MOVS and REP STOS move whole page chunks at once (ERMS); long repeats are
  * cut into slices at iteration boundaries, where interrupts are taken, exactly as the architecture allows.
  */
-import { GPR, MODE, MODE_64, RFLAGS, RIP, RIP_BASE, RIP_SET, CPL, EXCEPTION, UOP_AUX, UOP_SEG, UOP_X, UOP_OFFSET, ES } from './layout'
-import { AUX_REP, AUX_REPNE } from './decode'
-import { flagZ, FL_DF, FL_RF } from './flags'
+import { GPR, RIP_BASE, RIP, RFLAGS, ES, EXCEPTION, RIP_SET, CPL, MODE, MODE_64, UOP_AUX, UOP_SEG, UOP_OFFSET, UOP_X } from './layout'
+import { AUX_REPNE, AUX_REP } from './decode'
+import { ACCESS_READ, ACCESS_WRITE } from './paging'
+import { canonical } from './address'
+import { slowAccess } from './access-check'
+import { xlCode, xlFault, translate } from './tlb'
+import { xlReadOnly } from './ram'
+import { FL_DF, FL_RF, flagZ } from './flags'
 import { alu } from './alu'
-import { failed, loadN, storeN, writeRegister, loadLinear, storeLinear, stringLinear, tlbRead, readTlb, writeTlb } from './operand'
+import { failed, loadN, storeN, writeRegister, tlbRead, readTlb, writeTlb, loadLinear, storeLinear, stringLinear } from './operand'
 import { addRetired } from './time'
-import { slowAccess, translate, ACCESS_READ, ACCESS_WRITE, xlFault, xlReadOnly, xlCode } from './mmu'
 
 /** Iterations of a repeat before interrupts are looked at again. */
 const SLICE: u64 = 4096
@@ -70,8 +74,8 @@ export function stringMove(cpu: usize, u: usize, size: u32): u32 {
     const target = stringLinear(cpu, ES, pointer(cpu, RDI, w), size, true)
     if (repeated && count > 1 && load<u32>(cpu, MODE) == MODE_64 && w == 3 && <i64>delta > 0 && !slowAccess && !singleIteration && load<i32>(cpu, EXCEPTION) < 0) {
       const chunk = min(min(count, pageRest(source) >> size), pageRest(target) >> size)
-      const canonical = <u64>((<i64>source << 16) >> 16) == source && <u64>((<i64>target << 16) >> 16) == target
-      if (chunk > 1 && canonical) {
+      const plain = canonical(source) && canonical(target)
+      if (chunk > 1 && plain) {
         const from = bulk(cpu, source, false)
         if (!from && xlFault) { return 1 }
         const to: usize = from ? bulk(cpu, target, true) : 0
@@ -111,7 +115,7 @@ export function stringStore(cpu: usize, u: usize, size: u32): u32 {
   for (let i: u64 = 0; count; i++) {
     if (i == slice() || stored >= BULK_SLICE) return again(cpu, u, singleIteration ? 0 : i + (stored >> BULK_COST))
     const target = stringLinear(cpu, ES, pointer(cpu, RDI, w), size, true)
-    if (repeated && count > 1 && load<u32>(cpu, MODE) == MODE_64 && w == 3 && <i64>delta > 0 && !slowAccess && !singleIteration && <u64>((<i64>target << 16) >> 16) == target) {
+    if (repeated && count > 1 && load<u32>(cpu, MODE) == MODE_64 && w == 3 && <i64>delta > 0 && !slowAccess && !singleIteration && canonical(target)) {
       const chunk = min(count, pageRest(target) >> size)
       if (chunk > 1) {
         const to = bulk(cpu, target, true)

@@ -1,10 +1,16 @@
 /** Hardware task switching through TSS descriptors and task gates. Intel SDM volume 3, chapter 8. Not available in long mode. */
 import {
-  GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, LDTR, TR, CR0, CR3, CR4, CPL, GDTR_BASE, DR, LAST_DEBUG,
+  GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, LDTR, TR, GDTR_BASE, CR0, CR3, CR4, DR, CPL, LAST_DEBUG,
 } from './layout'
-import { raise, systemRead, systemWrite, probeWrite, flushTlb, loadPdptes, VEC_DB, VEC_TS, VEC_NP, VEC_GP, VEC_SS } from './mmu'
-import { getRflags, setFlagsArith, FL_NT, FL_VM } from './flags'
-import { segment, pending, readDescriptor, descLow, descHigh, descAddress, descBase, descLimit, descDpl, descPresent, descIsCode, setSegment, setNull, setRealSegment, setCs, updateMode, markAccessed } from './segment'
+import { VEC_DB, VEC_TS, VEC_NP, VEC_SS, VEC_GP, raise } from './fault'
+import { flushTlb } from './tlb'
+import { loadPdptes } from './paging'
+import { probeWrite, systemRead, systemWrite } from './access'
+import { FL_NT, FL_VM, setFlagsArith, getRflags } from './flags'
+import {
+  segment, pending, updateMode, descLow, descHigh, descAddress, readDescriptor, descBase, descLimit, descDpl, descPresent, descIsCode, setSegment,
+  markAccessed, setNull, setRealSegment, setCs,
+} from './segment'
 
 /** The last system instruction got past the point of no return of a task switch. */
 export let taskSwitched: bool = false

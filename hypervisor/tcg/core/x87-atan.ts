@@ -2,10 +2,11 @@
  * FPATAN (SDM volume 1 section 8.3.6, volume 2 table 3-28).
  * Operands have 80 bits, intermediate results 128, so results are correctly rounded but for near-ties (SDM volume 1 section 8.3.8 asks for 1 ulp).
  */
-import { DE, FINITE, INF, QNAN, ZERO, aC, aD, aE, aM, aS, bC, bD, bE, bM, bS, mulHigh, sfRaise } from './softfloat-core'
-import { fxPropagate, fxSet, load80Pair } from './softfloat80'
-import { ATAN_STEPS, ODD_TERMS, PI_HIGH, PI_LOW, THREE_QUARTER_PI_HIGH, THREE_QUARTER_PI_LOW } from './x87-tables'
-import { deliver, wE, wH, wL, wideDivide, wideMultiply, wideNormalise, widePolynomial, wideSet, wideToFraction } from './x87-wide'
+import { mulHigh } from './math128'
+import { DE, ZERO, FINITE, INF, QNAN, aC, aS, aE, aM, aD, bC, bS, bE, bM, bD, sfRaise } from './softfloat-core'
+import { fxSet, load80Pair, fxPropagate } from './softfloat80'
+import { ODD_TERMS, ATAN_STEPS, PI_HIGH, PI_LOW, THREE_QUARTER_PI_HIGH, THREE_QUARTER_PI_LOW } from './x87-tables'
+import { wH, wL, wE, wideSet, wideNormalise, wideMultiply, wideDivide, wideToFraction, widePolynomial, deliver } from './x87-wide'
 
 const TOP: u64 = 0x8000000000000000
 

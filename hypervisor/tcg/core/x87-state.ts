@@ -45,7 +45,7 @@ export function physical(i: u32): u32 { return ((status >> 11) + i) & 7 }
 /** Address of ST(i). */
 export function st(i: u32): usize { return vcpu + FPR + (physical(i) << 4) }
 export function isEmpty(i: u32): bool { return ((load<u8>(vcpu + FTW) >> physical(i)) & 1) == 0 }
-export function setFull(i: u32): void { store<u8>(vcpu + FTW, u32(load<u8>(vcpu + FTW)) | (1 << physical(i))) }
+function setFull(i: u32): void { store<u8>(vcpu + FTW, u32(load<u8>(vcpu + FTW)) | (1 << physical(i))) }
 export function setEmpty(i: u32): void { store<u8>(vcpu + FTW, u32(load<u8>(vcpu + FTW)) & ~(1 << physical(i))) }
 export function moveTop(by: u32): void { status = (status & ~0x3800) | ((((status >> 11) + by) & 7) << 11) }
 

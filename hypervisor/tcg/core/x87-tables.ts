@@ -160,5 +160,4 @@ export const TWO_OVER_LN2_LOW: u64 = 0xbe87fed0691d3e89
 
 /** square root of 2, normalised; exponent 0. */
 export const SQRT2_HIGH: u64 = 0xb504f333f9de6484
-export const SQRT2_LOW: u64 = 0x597d89b3754abe9f
 

@@ -2,7 +2,8 @@
  * 128-bit arithmetic for the transcendental instructions: positive floating numbers H:L / 2^127 * 2^E (bit 127 set) and polynomials in 128-bit
  * fixed point. Errors are a few units in the last of 128 bits, far below the 64 bits that are kept.
  */
-import { FINITE, mulHigh, setResult } from './softfloat-core'
+import { mulHigh } from './math128'
+import { FINITE, setResult } from './softfloat-core'
 import { pack80 } from './softfloat80'
 
 /** Result of every function here. */
