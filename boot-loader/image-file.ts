@@ -17,12 +17,13 @@ export class ImageFile {
 
   /**
    * @param source path of a regular file, or the image itself
+   * @param name what messages call an image given as bytes
    * @throws MesovirtError KERNEL_UNREADABLE / INITRD_UNREADABLE
    */
-  constructor(kind: ImageKind, source: string | Uint8Array) {
+  constructor(kind: ImageKind, source: string | Uint8Array, name = `${kind} image`) {
     this.kind = kind
     if (typeof source !== 'string') {
-      this.name = `${kind} image`
+      this.name = name
       this.size = source.length
       this.#fd = null
       this.#bytes = source

@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { spawnSync } from 'node:child_process'
+import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { GuestMemory } from '../address-space/guest-memory.ts'
@@ -39,6 +40,44 @@ function e820(memory: GuestMemory): (readonly [number, number, number])[] {
     return [Number(memory.readU64(at)), Number(memory.readU64(at + 8)), memory.readU32(at + 16)] as const
   })
 }
+
+/** A bzImage whose payload begins 0x400 bytes into its protected-mode part. */
+function packed(payload: Uint8Array, shape: Parameters<typeof bzImage>[0] = {}): Uint8Array {
+  const code = new Uint8Array(Math.ceil((0x400 + payload.length) / 16) * 16)
+  code.set(payload, 0x400)
+  const image = bzImage({ ...shape, code })
+  const view = new DataView(image.buffer)
+  view.setUint32(0x248, 0x400, true)
+  view.setUint32(0x24c, payload.length, true)
+  return image
+}
+
+describe('a bzImage that is unpacked on the host', () => {
+  const code = Uint8Array.from({ length: 0x900 }, (_, index) => index * 7 & 0xff)
+
+  it('is entered as the ELF kernel inside, at its linked address, with the zero page', () => {
+    const { memory, state } = load(packed(gzipSync(elf({ code }))), { unpack: true })
+    expect(state).toMatchObject({ protocol: 'linux64', format: 'elf', entry: 16 * MIB, zeroPage: ZERO_PAGE })
+    expect(memory.read(16 * MIB, code.length)).toEqual(code)
+  })
+
+  it('by its PVH entry where it has one, with the limits of the bzImage', () => {
+    const image = packed(gzipSync(elf({ code, pvhEntry: 16 * MIB + 0x100 })), { cmdlineSize: 10 })
+    expect(load(image, { unpack: true, commandLine: '0123456789' }).state).toMatchObject({ protocol: 'pvh32', entry: 16 * MIB + 0x100 })
+    expect(failure(() => load(image, { unpack: true, commandLine: '01234567890' })).code).toBe('COMMAND_LINE_TOO_LONG')
+  })
+
+  it('is left to the guest unless asked for, and where its compression is not known here', () => {
+    expect(load(packed(gzipSync(elf()))).state).toMatchObject({ format: 'bzImage', entry: 0x10_0200 })
+    const unknown = new Uint8Array(64).fill(7)
+    new DataView(unknown.buffer).setUint32(60, 1000, true)
+    expect(load(packed(unknown), { unpack: true }).state).toMatchObject({ format: 'bzImage', entry: 0x10_0200 })
+  })
+
+  it('is an error where its payload is damaged', () => {
+    expect(failure(() => load(packed(gzipSync(elf()).subarray(0, 50)), { unpack: true })).code).toBe('KERNEL_DAMAGED')
+  })
+})
 
 describe('a bzImage', () => {
   it('goes to 1 MiB and is entered 0x200 bytes in, in long mode, with the zero page in RSI', () => {

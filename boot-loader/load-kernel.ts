@@ -5,6 +5,7 @@ import { enterKernel } from './boot-state.ts'
 import type { BootState } from './boot-state.ts'
 import { isBzImage, parseBzImage } from './bzimage.ts'
 import { isElf, parseElf } from './elf.ts'
+import { extractVmlinux } from './extract-vmlinux.ts'
 import { ImageFile } from './image-file.ts'
 import { parseFlat } from './kernel-image.ts'
 import type { KernelImage } from './kernel-image.ts'
@@ -34,6 +35,11 @@ export interface LoadKernelOptions {
   readonly kernel: string | Uint8Array
   readonly initrd?: string | Uint8Array | undefined
   readonly commandLine: string
+  /**
+   * Take the ELF kernel out of a bzImage here and enter that, so that the guest need not unpack it. Such a kernel runs where it was linked: without address
+   * randomisation. A bzImage whose compression is not known here, or whose tool is not installed, boots as it is. Default false.
+   */
+  readonly unpack?: boolean | undefined
   /** Number of processors; their APIC ids are 0..cpus-1 unless apicIds says otherwise. */
   readonly cpus: number
   /** APIC id of each processor, the boot processor first. */
@@ -50,7 +56,7 @@ export interface LoadKernelOptions {
 export function loadKernel(options: LoadKernelOptions): BootState {
   const { memory, ramLow, ramHigh } = options
   if (ramLow < 2 * HIGH_MEMORY_ADDRESS) throw new MesovirtError('MEMORY_TOO_SMALL', `${ramLow} bytes of memory are too few to boot a kernel; use -m 128 or more`)
-  const kernel = loadKernelImage(memory, ramLow, options.kernel)
+  const kernel = loadKernelImage(memory, ramLow, options.kernel, options.unpack ?? false)
   const initrd = options.initrd === undefined ? null : loadInitrd(memory, ramLow, kernel, options.initrd)
   writeCommandLine(memory, kernel, options.commandLine)
 
@@ -75,24 +81,41 @@ export function parseKernel(image: ImageFile): KernelImage {
   return parseFlat(image)
 }
 
-function loadKernelImage(memory: GuestMemory, ramLow: number, source: string | Uint8Array): KernelImage {
+function loadKernelImage(memory: GuestMemory, ramLow: number, source: string | Uint8Array, unpack: boolean): KernelImage {
   const image = new ImageFile('kernel', source)
   try {
-    const kernel = parseKernel(image)
-    const reachable = kernel.protocol === 'linux64' ? Math.min(ramLow, IDENTITY_MAPPED) : ramLow
-    if (kernel.end > reachable) {
-      const mib = Math.ceil(kernel.end / 2 ** 20)
-      throw kernel.end > ramLow ? image.tooBig(`it needs the first ${mib} MiB of memory, the machine has ${Math.floor(ramLow / 2 ** 20)} MiB there`)
-        : image.damaged(`it wants the first ${mib} MiB of memory, the boot page tables map 1024`)
-    }
-    for (const { address, offset, fileSize, memorySize } of kernel.pieces) {
-      image.readInto(offset, memory.slice(address, fileSize))
-      if (memorySize > fileSize) memory.fill(address + fileSize, memorySize - fileSize, 0)
-    }
-    return kernel
+    const elf = unpack && image.size > 0 && isBzImage(image) ? unpackKernel(image) : undefined
+    if (elf === undefined) return place(memory, ramLow, image, parseKernel(image))
+    const { commandLineLimit, initrdEnd } = parseBzImage(image)
+    const inner = new ImageFile('kernel', elf, image.name)
+    return place(memory, ramLow, inner, { ...parseElf(inner), commandLineLimit, initrdEnd })
   } finally {
     image.close()
   }
+}
+
+/** @returns undefined where the guest had better do it itself. @throws MesovirtError KERNEL_DAMAGED */
+function unpackKernel(image: ImageFile): Uint8Array | undefined {
+  try {
+    return extractVmlinux(image.read(0, image.size))
+  } catch (error) {
+    if (error instanceof MesovirtError && (error.code === 'VMLINUX_NOT_FOUND' || error.code === 'TOOL_MISSING')) return undefined
+    throw image.damaged(`its compressed kernel does not unpack (${error instanceof Error ? error.message : String(error)})`)
+  }
+}
+
+function place(memory: GuestMemory, ramLow: number, image: ImageFile, kernel: KernelImage): KernelImage {
+  const reachable = kernel.protocol === 'linux64' ? Math.min(ramLow, IDENTITY_MAPPED) : ramLow
+  if (kernel.end > reachable) {
+    const mib = Math.ceil(kernel.end / 2 ** 20)
+    throw kernel.end > ramLow ? image.tooBig(`it needs the first ${mib} MiB of memory, the machine has ${Math.floor(ramLow / 2 ** 20)} MiB there`)
+      : image.damaged(`it wants the first ${mib} MiB of memory, the boot page tables map 1024`)
+  }
+  for (const { address, offset, fileSize, memorySize } of kernel.pieces) {
+    image.readInto(offset, memory.slice(address, fileSize))
+    if (memorySize > fileSize) memory.fill(address + fileSize, memorySize - fileSize, 0)
+  }
+  return kernel
 }
 
 function loadInitrd(memory: GuestMemory, ramLow: number, kernel: KernelImage, source: string | Uint8Array): Placed {

@@ -91,7 +91,7 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
 function machineOptions(config: VmConfig, serial: CharBackend | undefined, accelerator: AcceleratorFactory): LightMachineOptions {
   const { smp, clock, boot, actions, machine, memory } = config
   return {
-    memory: memory.size, kernel: boot.kernel, initrd: boot.initrd, commandLine: boot.append, acpi: machine.acpi, clock, serial, accelerator,
+    memory: memory.size, kernel: boot.kernel, initrd: boot.initrd, commandLine: boot.append, acpi: machine.acpi, unpackKernel: machine.unpackKernel, clock, serial, accelerator,
     topology: { cpus: smp.cpus, sockets: smp.sockets, dies: smp.dies, cores: smp.clusters * smp.cores, threads: smp.threads },
     onGuestReset: actions.reboot,
     onShutdown: actions.shutdown,

@@ -38,6 +38,8 @@ export interface LightMachineOptions {
   readonly topology: CpuTopology
   /** Default auto: tables, unless the command line says acpi=off. */
   readonly acpi?: 'auto' | 'on' | 'off' | undefined
+  /** Whether a bzImage is unpacked here and its kernel entered at its linked address. Default auto: on tcg, unless the command line asks for kaslr. */
+  readonly unpackKernel?: 'auto' | 'on' | 'off' | undefined
   readonly clock?: MachineClock | undefined
   /** Default: the software CPU. */
   readonly accelerator?: ((options: HypervisorOptions) => Hypervisor) | undefined
@@ -274,11 +276,16 @@ export class LightMachine {
     const tables = this.#wantsAcpi(commandLine) ? buildAcpi({ cpus: this.#hypervisor.apicIds, ...this.board.acpiHardware }) : undefined
     const ramLow = Math.min(memory, LIGHT_MEMORY.ramLow.size)
     const entry = loadKernel({
-      memory: this.board.ram, ramLow, ramHigh: memory - ramLow, kernel, initrd, commandLine, cpus: topology.cpus, apicIds: this.#hypervisor.apicIds, acpiRsdp: tables?.rsdp,
+      memory: this.board.ram, ramLow, ramHigh: memory - ramLow, kernel, initrd, commandLine, unpack: this.#unpacks(commandLine), cpus: topology.cpus, apicIds: this.#hypervisor.apicIds, acpiRsdp: tables?.rsdp,
     })
     for (const { address, bytes } of tables?.blobs ?? []) this.board.ram.write(address, bytes)
     this.#hypervisor.enter(0, entry)
     this.#requested = false
+  }
+
+  #unpacks(commandLine: string): boolean {
+    const wanted = this.#options.unpackKernel ?? 'auto'
+    return wanted === 'auto' ? this.accelerator === 'tcg' && !commandLine.split(/\s+/).includes('kaslr') : wanted === 'on'
   }
 
   /** In auto mode a kernel told not to use ACPI finds no tables either; the last word on its command line counts. */

@@ -55,10 +55,13 @@ describe('the cloud kernel', () => {
     expect(await vm.end()).toEqual({ status: 0, signal: null })
   })
 
-  it('boots as bzImage', async () => {
-    const vm = new Run(linux({ kernel: guests.cloud.kernel }))
+  it.each([['unpacks itself', 'off'], ['is unpacked on the host', 'on']])('boots as bzImage, which %s', async (_, unpack) => {
+    const vm = new Run(linux({ kernel: guests.cloud.kernel, args: ['-machine', `microvm,unpack-kernel=${unpack}`] }))
     await vm.out.until(PROMPT)
     expect(await vm.shell('uname -r')).toMatch(/-cloud-amd64$/)
+    // Where the kernel moves itself away from its linked address, it unpacked itself.
+    const moved = await vm.shell('grep -c "^ffffffff81000000 T _text$" /proc/kallsyms')
+    expect(moved).toBe(unpack === 'on' ? '1' : '0')
     vm.type('exit\n')
     expect(await vm.end()).toEqual({ status: 0, signal: null })
   })

@@ -211,9 +211,11 @@ function checkReferences(draft: Draft): void {
 
 function machineConfig(values: Values): MachineConfig {
   const acpi = values.text('acpi')
+  const unpackKernel = values.text('unpack-kernel')
   return {
     type: 'microvm',
     acpi: acpi === 'on' || acpi === 'off' ? acpi : 'auto',
+    unpackKernel: unpackKernel === 'on' || unpackKernel === 'off' ? unpackKernel : 'auto',
     memShare: values.boolean('mem-share') ?? false,
     dumpGuestCore: values.boolean('dump-guest-core') ?? true,
   }

@@ -7,6 +7,8 @@ export interface MachineConfig {
   readonly type: 'microvm'
   /** How the guest finds its hardware: ACPI tables, MP table with kernel command line, or both. */
   readonly acpi: 'auto' | 'on' | 'off'
+  /** Whether a bzImage is unpacked on the host. */
+  readonly unpackKernel: 'auto' | 'on' | 'off'
   /** Guest memory can be mapped by other processes. */
   readonly memShare: boolean
   /** Guest memory is part of a core dump. */

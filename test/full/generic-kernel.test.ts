@@ -6,8 +6,8 @@ const { kernel, vmlinux, initrd } = guests.generic
 /** The bzImage is XZ-compressed: its own decompressor runs some 4 G instructions first. */
 const PATIENCE_MS = 20 * 60_000
 
-it.each([['bzImage', kernel], ['ELF', vmlinux]])('boots from the %s twice in a row, with system_reset between', async (_, file) => {
-  const { vm, qmp } = await withMonitor(linux({ kernel: file, initrd }))
+it.each([['bzImage', kernel, 'off'], ['bzImage unpacked on the host', kernel, 'on'], ['ELF', vmlinux, 'auto']])('boots from the %s twice in a row, with system_reset between', async (_, file, unpack) => {
+  const { vm, qmp } = await withMonitor(linux({ kernel: file, initrd, args: ['-machine', `microvm,unpack-kernel=${unpack}`] }))
   for (const boot of [1, 2]) {
     await vm.out.until(GREETING, PATIENCE_MS)
     await vm.out.until(PROMPT)

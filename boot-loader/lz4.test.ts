@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { MesovirtError } from '../../host/errors.ts'
+import { MesovirtError } from '../host/errors.ts'
 import { decodeLz4Legacy } from './lz4.ts'
 
 const MAGIC = [0x02, 0x21, 0x4c, 0x18]

@@ -4,7 +4,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { gunzipSync } from 'node:zlib'
-import { MesovirtError } from '../../host/errors.ts'
+import { MesovirtError } from '../host/errors.ts'
 import { LZ4_LEGACY_MAGIC, decodeLz4Legacy } from './lz4.ts'
 
 const setup_sects = 0x1f1, header = 0x202, version = 0x206, payload_offset = 0x248, payload_length = 0x24c

@@ -2,7 +2,7 @@
  * Decoder of the LZ4 "legacy frame", which the Linux kernel's own build uses (lz4 -l). lz4_Frame_format.md, "Legacy frame", and lz4_Block_format.md.
  * Left out: the modern frame, compression.
  */
-import { MesovirtError } from '../../host/errors.ts'
+import { MesovirtError } from '../host/errors.ts'
 
 export const LZ4_LEGACY_MAGIC = 0x184c_2102
 /** Uncompressed size of every block but the last. */

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
-import { MesovirtError } from '../../host/errors.ts'
+import { MesovirtError } from '../host/errors.ts'
 import { extractVmlinux } from './extract-vmlinux.ts'
 
 const elf = Uint8Array.from({ length: 100_000 }, (_, index) => index < 4 ? [0x7f, 0x45, 0x4c, 0x46][index] as number : index % 13)
