@@ -111,9 +111,15 @@ export class BusServer {
     return this.#buffer
   }
 
-  /** Main was told of a post or a call. */
-  wake(): void {
-    this.#onWakeUp()
+  /**
+   * Main was told of a post or a call.
+   * @param acknowledge takes the wake-up out of what brought it (an eventfd), once the vCPU that waits has its answer: before that it would only cost
+   *   the guest time, and after this returns it could take out the next one
+   */
+  wake(acknowledge?: () => void): void {
+    const served = acknowledge !== undefined && this.service()
+    acknowledge?.()
+    this.#lookForMore(served)
   }
 
   /** Keeps the process alive for accesses to come: while the machine runs. */
@@ -234,12 +240,14 @@ export class BusServer {
   }
 
   /** One wake-up message covers a burst: TOLD stays set while main looks for more, so vCPUs need not send. */
-  readonly #onWakeUp = (): void => {
+  readonly #onWakeUp = (): void => this.#lookForMore(false)
+
+  #lookForMore(served: boolean): void {
     this.counters.wakeups++
     const start = performance.now()
     let quietFrom = start
     let nextRingPoll = start
-    let rounds = 0
+    let rounds = served ? 1 : 0
     const spin = this.#shortSpins > 0 ? Math.min(SHORT_SPIN_MILLISECONDS, this.#spinMilliseconds) : this.#spinMilliseconds
     for (let now = start; ; now = performance.now()) {
       if (now >= nextRingPoll || this.#hasCall()) {

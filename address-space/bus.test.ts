@@ -71,6 +71,20 @@ function setUp(slots = 2, overrides: { onFault?: (error: unknown) => void } = {}
 }
 
 describe('the vCPU-side bus', () => {
+  it('answers before it acknowledges the wake-up, and a vCPU that comes after that rings anew', () => {
+    const { bus, device, server, messages } = setUp()
+    const told: number[] = []
+    bus.write(MEMORY, BASE + DATA, 4, 7)
+    const first = messages.count
+
+    server.wake(() => told.push(device.writes))
+    bus.write(MEMORY, BASE + DATA, 4, 8)
+
+    expect(told).toEqual([1])
+    expect(first).toBe(1)
+    expect(messages.count).toBe(2)
+  })
+
   it('answers a shadow read without a call, in both halves of memory and only at the declared size', () => {
     const { bus, device, page } = setUp()
     device.status = 0x8000_0001

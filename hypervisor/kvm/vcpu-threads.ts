@@ -50,9 +50,7 @@ export class VcpuThreads {
   constructor(options: VcpuThreadsOptions) {
     this.#options = options
     this.#control = new Int32Array(new SharedArrayBuffer(options.vcpus.length * CONTROL_WORDS * 4))
-    this.#watch = watchFd(this.#bell.fd, () => {
-      if (this.#bell.drain()) options.bus.wake()
-    })
+    this.#watch = watchFd(this.#bell.fd, () => options.bus.wake(() => this.#bell.drain()))
     this.#watch.unref()
   }
 
@@ -103,15 +101,16 @@ export class VcpuThreads {
   park(): void {
     const { vcpus, bus } = this.#options
     for (let index = 0; index < vcpus.length; index++) this.#request(index, REQUEST_PARK)
+    // All are kicked before any is waited for: with more vCPUs than processors each would otherwise compute on, in the way of the one that is to park.
+    for (let index = 0; index < vcpus.length; index++) this.#kick(index)
     for (let index = 0; index < vcpus.length; index++) {
-      let kickAt = 0
+      let kickAt = performance.now() + KICK_AGAIN_MS
       while (!this.#isParked(index)) {
-        const now = performance.now()
-        if (now >= kickAt) {
-          this.#kick(index)
-          kickAt = now + KICK_AGAIN_MS
-        }
         if (!bus.service()) Atomics.wait(this.#control, index * CONTROL_WORDS + STATE, STATE_RUNNING, PARK_WAIT_MS)
+        const now = performance.now()
+        if (now < kickAt) continue
+        this.#kick(index)
+        kickAt = now + KICK_AGAIN_MS
       }
     }
   }
