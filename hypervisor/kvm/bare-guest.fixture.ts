@@ -14,6 +14,7 @@ import type { Bits } from './program.fixture.ts'
 /** A write to one of these ports is a report of the guest: nothing else happens. */
 export const REPORT = 0x700
 const REPORT_SIZE = 16
+const UNEXPECTED = 15
 const MIB = 2 ** 20
 export const RAM_SIZE = 2 * MIB
 export const SPARE_SIZE = 4 * MIB
@@ -94,6 +95,7 @@ export class BareGuest {
     this.bus = this.hypervisor.attach(this.memory, this.ports)
     this.addPorts('report', REPORT, REPORT_SIZE, {
       write: (offset, size, value) => {
+        if (offset === UNEXPECTED) this.events.push({ kind: 'internal-error', message: 'an interrupt or exception without a vector of the test' })
         const report = { port: REPORT + offset, size, value }
         this.reports.push(report)
         this.onReport(report)
@@ -161,6 +163,7 @@ export class BareGuest {
 
   async restart(program: Program, { paused = false } = {}): Promise<void> {
     await this.hypervisor.reset()
+    if (program.bits === 16) this.#catchUnexpected()
     if (program.bits === 64) this.#writePageTables()
     this.hypervisor.enter(0, entryState(program.bits, program.origin))
     if (!paused) await this.hypervisor.resume()
@@ -193,6 +196,13 @@ export class BareGuest {
   #situation(): string {
     const events = this.events.map((event) => event.kind === 'internal-error' ? event.message : event.kind).join('; ')
     return `Reports ${JSON.stringify(this.reports.slice(-20))}, events ${events || 'none'}`
+  }
+
+  /** Real-mode vectors that the test has not set end the program, instead of running through memory from address 0 on. */
+  #catchUnexpected(): void {
+    const catcher = new Program(16, 0x600).out(REPORT + UNEXPECTED, 1, 0).stop()
+    this.load(catcher)
+    for (let vector = 0; vector < 256; vector++) if (this.ram.view.getUint32(vector * 4, true) === 0) this.setVector(vector, catcher.origin)
   }
 
   /** The first 4 GiB, each address to itself, in pages of 2 MiB. */
