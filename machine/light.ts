@@ -8,7 +8,6 @@ import { HostClock } from '../device-model/clock.ts'
 import { loadKernel } from '../boot-loader/load-kernel.ts'
 import { MesovirtError } from '../host/errors.ts'
 import type { AcceleratorStatistics, CpuTopology, Hypervisor, HypervisorEvent, HypervisorOptions, MachineClock } from '../hypervisor/hypervisor.ts'
-import { TcgHypervisor } from '../hypervisor/tcg/tcg-hypervisor.ts'
 import { buildAcpi } from './acpi/build.ts'
 import { LightBoard, LIGHT_MEMORY, splitRam } from './light-board.ts'
 
@@ -41,8 +40,7 @@ export interface LightMachineOptions {
   /** Whether a bzImage is unpacked here and its kernel entered at its linked address. Default auto: on tcg, unless the command line asks for kaslr. */
   readonly unpackKernel?: 'auto' | 'on' | 'off' | undefined
   readonly clock?: MachineClock | undefined
-  /** Default: the software CPU. */
-  readonly accelerator?: ((options: HypervisorOptions) => Hypervisor) | undefined
+  readonly accelerator: (options: HypervisorOptions) => Hypervisor
   /** Backend of COM1. The machine does not close it. */
   readonly serial?: CharBackend | undefined
   /** What a guest's reset does; default `shutdown`, as callers of microvms expect. */
@@ -82,7 +80,7 @@ export class LightMachine {
 
   /**
    * Builds the machine and starts its threads; `load` puts the kernel in, `resume` runs it.
-   * @throws MesovirtError TCG_MEMORY
+   * @throws MesovirtError of the accelerator's constructor
    */
   constructor(options: LightMachineOptions) {
     this.#options = options
@@ -91,8 +89,7 @@ export class LightMachine {
     this.#queue = new Promise<void>((resolve) => { this.#openQueue = resolve })
     const clock: MachineClock = options.clock ?? { kind: 'host' }
     const log = options.log ?? (() => undefined)
-    const accelerator = options.accelerator ?? ((wanted) => new TcgHypervisor(wanted))
-    this.#hypervisor = accelerator({
+    this.#hypervisor = options.accelerator({
       topology: options.topology, ram: splitRam(options.memory), clock,
       onEvent: (event) => this.#onHypervisorEvent(event),
       onDeviceFault: (error) => this.#fail(`a device failed: ${error instanceof Error ? error.stack ?? error.message : String(error)}`),

@@ -23,12 +23,16 @@ import { MesovirtError } from '../host/errors.ts'
 import { LightMachine as Machine } from '../machine/light.ts'
 import type { MachineEnd, RunState, ShutdownReason } from '../machine/light.ts'
 import type { CpuTopology, MachineClock } from '../hypervisor/hypervisor.ts'
+import { buildOnAccelerator } from '../machine-manager/accelerator.ts'
+import { DEFAULT_CANDIDATES } from '../machine-manager/options/config.ts'
+import type { AcceleratorConfig, AcceleratorName } from '../machine-manager/options/config.ts'
 import { StreamBackend } from './serial-stream.ts'
 
 export { MesovirtError } from '../host/errors.ts'
 export type { CharBackend } from '../device-model/contracts.ts'
 export { QmpClient, QmpCommandError } from '../machine-manager/qmp/client.ts'
 export type { ConnectOptions, QmpEvent, QmpGreeting, QmpReply } from '../machine-manager/qmp/client.ts'
+export type { AcceleratorName } from '../machine-manager/options/config.ts'
 export type { BootPhase } from '../device-model/platform-ports.ts'
 export type { CpuTopology, MachineClock } from '../hypervisor/hypervisor.ts'
 export type { MachineEnd, RunState, ShutdownReason } from '../machine/light.ts'
@@ -44,6 +48,11 @@ export interface LightMachineOptions {
   readonly commandLine?: string | undefined
   /** Number of processors, 1 to 254, or how they are arranged; default 1. */
   readonly cpus?: number | CpuTopology | undefined
+  /**
+   * What runs the guest: `kvm`, `tcg` (our software CPU), or several in order of preference. Default: kvm where the processor has virtualization and /dev/kvm
+   * opens, else tcg; with a clock that counts instructions always tcg.
+   */
+  readonly accelerator?: AcceleratorName | readonly AcceleratorName[] | undefined
   /** Whether the guest finds ACPI tables; default `auto`: unless its command line says acpi=off. */
   readonly acpi?: 'auto' | 'on' | 'off' | undefined
   /** Time of the guest: the host's (default), or counted in instructions, which makes runs repeatable. */
@@ -74,7 +83,7 @@ const MIN_MEMORY = 16 * 2 ** 20
 const PAGE = 4096
 const MAX_CPUS = 254
 
-/** A small machine without PCI and firmware that boots a Linux kernel directly. Runs on the software CPU. */
+/** A small machine without PCI and firmware that boots a Linux kernel directly. */
 export class LightMachine extends EventEmitter<LightMachineEvents> {
   /** Resolves when the machine has ended, its output is flushed and its threads are gone. */
   readonly ended: Promise<MachineEnd>
@@ -103,7 +112,7 @@ export class LightMachine extends EventEmitter<LightMachineEvents> {
 
   /**
    * Builds a machine and loads its kernel. It does not run yet.
-   * @throws MesovirtError MACHINE_OPTION for options that cannot be, KERNEL_*, INITRD_*, COMMAND_LINE_*, TCG_*
+   * @throws MesovirtError MACHINE_OPTION for options that cannot be, KERNEL_*, INITRD_*, COMMAND_LINE_*, KVM_*, TCG_*
    */
   static async create(options: LightMachineOptions): Promise<LightMachine> {
     const memory = options.memory ?? DEFAULT_MEMORY
@@ -118,10 +127,11 @@ export class LightMachine extends EventEmitter<LightMachineEvents> {
       ? await openChardev({ kind: 'stdio', label: 'serial0' }, { onQuit: () => void late.public?.quit() }) : streams ?? serial as CharBackend
     let machine: Machine
     try {
-      machine = new Machine({
-        memory, topology, kernel: options.kernel, initrd: options.initrd, commandLine: options.commandLine, acpi: options.acpi, clock: options.clock, serial: backend,
+      const notice = (line: string) => void late.public?.emit('log', line)
+      machine = await buildOnAccelerator(candidatesOf(options), { memory, notice }, (accelerator) => new Machine({
+        memory, accelerator, topology, kernel: options.kernel, initrd: options.initrd, commandLine: options.commandLine, acpi: options.acpi, clock: options.clock, serial: backend,
         onGuestReset: options.onGuestReset, onBootPhase: (phase) => late.public?.emit('bootPhase', phase), log: (message) => late.public?.emit('log', message),
-      })
+      }))
     } catch (error) {
       await backend?.close()
       throw error
@@ -141,6 +151,10 @@ export class LightMachine extends EventEmitter<LightMachineEvents> {
   get serial(): { readonly output: Readable; readonly input: Writable } {
     if (this.#streams === undefined) throw new MesovirtError('MACHINE_OPTION', "the serial port has another owner; create the machine with serial: 'streams'")
     return this.#streams
+  }
+
+  get accelerator(): AcceleratorName {
+    return this.#machine.accelerator === 'kvm' ? 'kvm' : 'tcg'
   }
 
   get status(): RunState {
@@ -186,6 +200,15 @@ export class LightMachine extends EventEmitter<LightMachineEvents> {
   registers(cpu = 0): Promise<string> {
     return this.#machine.registers(cpu)
   }
+}
+
+function candidatesOf({ accelerator, clock }: LightMachineOptions): AcceleratorConfig {
+  if (accelerator === undefined) return { candidates: clock?.kind === 'instruction-count' ? ['tcg'] : DEFAULT_CANDIDATES, chosenBy: 'default' }
+  const candidates = typeof accelerator === 'string' ? [accelerator] : accelerator
+  if (candidates.length === 0 || candidates.some((name) => name !== 'kvm' && name !== 'tcg')) {
+    throw new MesovirtError('MACHINE_OPTION', `accelerator: '${candidates.join(', ')}' is not kvm, tcg, or several of them`)
+  }
+  return { candidates, chosenBy: 'user' }
 }
 
 function topologyOf(cpus: number | CpuTopology): CpuTopology {

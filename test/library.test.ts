@@ -35,10 +35,10 @@ describe("import { LightMachine } from 'mesovirt'", () => {
       import { LightMachine } from 'mesovirt'
       import type { MachineEnd } from 'mesovirt'
 
-      const machine = await LightMachine.create({ memory: 64 * 2 ** 20, kernel: fs.readFileSync(process.argv[2] as string), commandLine: 'one two' })
+      const machine = await LightMachine.create({ memory: 64 * 2 ** 20, kernel: fs.readFileSync(process.argv[2] as string), commandLine: 'one two', accelerator: ['tcg', 'kvm'] })
       const events: string[] = []
       machine.on('stop', () => events.push('stop')).on('resume', () => events.push('resume')).on('shutdown', ({ guest, reason }) => events.push(\`shutdown \${guest} \${reason}\`))
-      console.log(machine.status, Buffer.from(machine.readPhysical(0x20000, 7)).toString())
+      console.log(machine.accelerator, machine.status, Buffer.from(machine.readPhysical(0x20000, 7)).toString())
       await machine.start()
       let text = ''
       for await (const chunk of machine.serial.output) {
@@ -51,7 +51,7 @@ describe("import { LightMachine } from 'mesovirt'", () => {
       await machine.resume()
       const end: MachineEnd = await machine.quit()
       console.log(end.kind, events.join(', '))
-    `, path.join(folder, 'guest'))).toBe('prelaunch one two\nhello from the guest\npaused true\nshutdown stop, resume, shutdown false host-qmp-quit\n')
+    `, path.join(folder, 'guest'))).toBe('tcg prelaunch one two\nhello from the guest\npaused true\nshutdown stop, resume, shutdown false host-qmp-quit\n')
   })
 
   it('boots Linux, types at its shell and reads the answer', () => {
@@ -82,9 +82,14 @@ describe("import { LightMachine } from 'mesovirt'", () => {
       } catch (error) {
         console.log(error instanceof MesovirtError ? error.code : error)
       }
+      try {
+        await LightMachine.create({ kernel: new Uint8Array(3), accelerator: 'xen' as 'kvm' })
+      } catch (error) {
+        console.log(error instanceof MesovirtError ? error.message : error)
+      }
       const machine = await LightMachine.create({ kernel: process.argv[2] as string })
       await machine.start()
       console.log(JSON.stringify(await machine.ended))
-    `, path.join(folder, 'faulting'))).toBe('true\nMACHINE_OPTION\n{"kind":"shutdown","guest":true,"reason":"guest-reset"}\n')
+    `, path.join(folder, 'faulting'))).toBe('true\nMACHINE_OPTION\naccelerator: \'xen\' is not kvm, tcg, or several of them\n{"kind":"shutdown","guest":true,"reason":"guest-reset"}\n')
   })
 })

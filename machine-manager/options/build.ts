@@ -1,6 +1,7 @@
 /** Options -> VmConfig: defaults, and what options mean together. Where two options say the same thing the rule is beside the code. */
 import type { AcceleratorConfig, AcceleratorName, ActionConfig, BootConfig, ChardevConfig, ClockConfig, LogConfig, MachineConfig, MonitorConfig, TraceEvent,
   VmConfig } from './config.ts'
+import { DEFAULT_CANDIDATES } from './config.ts'
 import { parseKeyValues } from './grammar.ts'
 import type { KeyValue, Occurrence } from './grammar.ts'
 import { checkStatus, readCharacterDevice, readValues, readVariant, Values } from './interpret.ts'
@@ -231,7 +232,7 @@ function acceleratorConfig(draft: Draft, notices: string[]): AcceleratorConfig {
   const counted = draft.given.has('icount')
   if (asked === undefined) {
     if (counted) notices.push('accelerator tcg (our software CPU): -icount counts its instructions')
-    return { candidates: counted ? ['tcg'] : ['kvm', 'tcg'], chosenBy: 'default' }
+    return { candidates: counted ? ['tcg'] : DEFAULT_CANDIDATES, chosenBy: 'default' }
   }
   const known = [...new Set(asked)].filter((name): name is AcceleratorName => name === 'kvm' || name === 'tcg')
   if (known.length === 0) throw laterError(`-accel ${asked[0] ?? ''}`, 'device tests without a CPU (test)')

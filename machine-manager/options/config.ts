@@ -17,6 +17,9 @@ export interface MachineConfig {
 
 export type AcceleratorName = 'kvm' | 'tcg'
 
+/** Where nobody asked for one. */
+export const DEFAULT_CANDIDATES: readonly AcceleratorName[] = ['kvm', 'tcg']
+
 export interface AcceleratorConfig {
   /** In order of preference, each once: the first that works on this host is taken (machine-manager/accelerator.ts). */
   readonly candidates: readonly AcceleratorName[]
