@@ -103,6 +103,7 @@ function commandText(project: string, task: LabOptions['task'], guests: Guests):
   const variables: Record<string, string> = {
     PATH: '/usr/local/bin:/usr/bin:/bin', HOME: '/root', LANG: 'C.UTF-8', COLUMNS: String(columns),
     MESOVIRT_TEST_ACCEL: 'kvm', MESOVIRT_TEST_LAB: '1', MESOVIRT_TEST_GUESTS: JSON.stringify(guests),
+    MESOVIRT_KERNEL: guests.cloud.vmlinux, MESOVIRT_INITRD: guests.cloud.initrd,
     ...process.stdout.isTTY ? { FORCE_COLOR: '1' } : {},
     ...Object.fromEntries(PASSED_ON.flatMap((name) => process.env[name] === undefined ? [] : [[name, process.env[name]]])),
   }
