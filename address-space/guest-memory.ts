@@ -10,6 +10,8 @@ export interface RamBlock {
   readonly bytes: Uint8Array
   /** place in the accelerator's memory: on tcg an offset in the WebAssembly memory, on kvm a host address */
   readonly hostOffset: number
+  /** What other processes map to see these bytes; undefined where they cannot. Open for as long as the accelerator is. */
+  readonly shared?: { readonly fd: number; readonly offset: number } | undefined
 }
 
 interface Block extends RamBlock {

@@ -17,6 +17,7 @@ export interface Libc {
   munmap(address: number, length: number): number
   madvise(address: number, length: number, advice: number): number
   memfd_create(name: string, flags: number): number
+  fcntl(fd: number, command: number, argument: number): number
   eventfd(initial: number, flags: number): number
   timerfd_create(clock: number, flags: number): number
   timerfd_settime(fd: number, flags: number, value: Uint8Array, old: null): number
@@ -41,6 +42,7 @@ const DECLARATIONS: Readonly<Record<keyof Libc, string>> = {
   munmap: 'int munmap(uintptr_t address, size_t length)',
   madvise: 'int madvise(uintptr_t address, size_t length, int advice)',
   memfd_create: 'int memfd_create(const char* name, uint flags)',
+  fcntl: 'int fcntl(int fd, int command, int argument)',
   eventfd: 'int eventfd(uint initial, int flags)',
   timerfd_create: 'int timerfd_create(int clock, int flags)',
   timerfd_settime: 'int timerfd_settime(int fd, int flags, void* value, void* old)',
@@ -154,6 +156,12 @@ export function lastErrno(): number {
 export function checked(result: number, what: string): number {
   if (result === -1) throw errnoError(what)
   return result
+}
+
+/** Calls madvise in Node's thread pool, for what takes the kernel long. 0 or -1, and errno stays in that thread: make a failed call again to see it. */
+export function madviseInPool(address: number, length: number, advice: number): Promise<number> {
+  const call = ffi().libc.madvise as unknown as { async(address: number, length: number, advice: number, done: (error: Error | null, result: number) => void): void }
+  return new Promise((resolve, reject) => call.async(address, length, advice, (error, result) => error === null ? resolve(result) : reject(error)))
 }
 
 /** Host address of byte 0. Of an ordinary ArrayBuffer only while it is alive, and of one that V8 may move (small ones) not at all: use shared or external ones. */

@@ -5,6 +5,7 @@
 import type { AddressSpace } from '../address-space/address-space.ts'
 import type { BusServer, EventLine } from '../address-space/bus.ts'
 import type { RamBlock } from '../address-space/guest-memory.ts'
+import type { RamBacking } from '../host/ram-backing.ts'
 
 /** sockets * dies * coresPerDie * threads is the number of processors that can exist; the first `cpus` of them do. */
 export interface CpuTopology {
@@ -77,6 +78,8 @@ export type HypervisorEvent =
 export interface HypervisorOptions {
   readonly topology: CpuTopology
   readonly ram: readonly RamRequest[]
+  /** What RAM consists of; default: memory of this process alone. */
+  readonly ramBacking?: RamBacking | undefined
   readonly clock: MachineClock
   /** Called on the main thread, never from inside a call into the accelerator. */
   readonly onEvent: (event: HypervisorEvent) => void
@@ -89,7 +92,7 @@ export interface Hypervisor {
   readonly cpus: number
   /** APIC id of each vCPU. */
   readonly apicIds: readonly number[]
-  /** The RAM that was asked for, zeroed, in the order of the requests. */
+  /** The RAM that was asked for, in the order of the requests; a large request may be several blocks. Zeroed, unless a file with content backs it. */
   readonly ram: readonly RamBlock[]
 
   /**
@@ -97,7 +100,7 @@ export interface Hypervisor {
    * @returns the bus for the devices
    */
   attach(memory: AddressSpace, ports: AddressSpace): BusServer
-  /** Starts the vCPU threads, at the first call; resolves when they are up, paused. @throws MesovirtError TCG_START */
+  /** Starts the vCPU threads, at the first call; resolves when they are up, paused, and RAM is preallocated. @throws MesovirtError TCG_START, RAM_PREALLOCATION */
   ready(): Promise<void>
   /** Input of the interrupt controllers, 0..23; the same object for the same number. */
   line(gsi: number): EventLine

@@ -63,19 +63,21 @@ export class KvmHypervisor implements Hypervisor {
   /** Guest time at the pause, as KVM_SET_CLOCK takes it back. */
   #pausedClock: Uint8Array | undefined
 
-  /** @throws MesovirtError KVM_* and RAM_ALLOCATION: nothing is left open then */
+  /** @throws MesovirtError KVM_* and RAM_*: nothing is left open then */
   constructor(options: HypervisorOptions) {
     this.#options = options
     this.cpus = options.topology.cpus
     this.apicIds = Array.from({ length: this.cpus }, (_, index) => apicIdOf(index, options.topology))
     if (options.clock.kind !== 'host') throw new MesovirtError('KVM_CLOCK', 'hardware does not count instructions: -icount needs -accel tcg')
     const opened: number[] = []
+    let allocated: Ram | undefined
     try {
       this.#kvm = openKvm()
       opened.push(this.#kvm)
       requireCapabilities(this.#kvm)
       this.#checkCpus()
-      this.#ram = allocateRam(options.ram.reduce((sum, { size }) => sum + size, 0))
+      allocated = allocateRam(options.ram.reduce((sum, { size }) => sum + size, 0), options.ramBacking)
+      this.#ram = allocated
       this.#vm = createVm(this.#kvm)
       opened.push(this.#vm)
       requestValue(this.#vm, KVM_SET_TSS_ADDR, TSS_PAGES, 'KVM_SET_TSS_ADDR')
@@ -91,6 +93,7 @@ export class KvmHypervisor implements Hypervisor {
       })
     } catch (error) {
       for (const fd of opened.reverse()) fs.closeSync(fd)
+      void allocated?.free()
       throw error
     }
     this.memorySlots = new MemorySlots(this.#vm, extension(this.#kvm, CAP_NR_MEMSLOTS) || DEFAULT_MEMORY_SLOTS)
@@ -100,7 +103,9 @@ export class KvmHypervisor implements Hypervisor {
       offset += size
       let done = 0
       return this.#ram.views(start, size).map((bytes) => {
-        const block = { guestAddress: guestAddress + done, size: bytes.length, bytes, hostOffset: this.#ram.address + start + done }
+        const { address, sharedFd } = this.#ram
+        const shared = sharedFd === undefined ? undefined : { fd: sharedFd, offset: start + done }
+        const block = { guestAddress: guestAddress + done, size: bytes.length, bytes, hostOffset: address + start + done, shared }
         done += bytes.length
         return block
       })
@@ -131,8 +136,10 @@ export class KvmHypervisor implements Hypervisor {
 
   async #start(): Promise<void> {
     const threads = this.#threads
-    if (threads === undefined || this.#state === 'closed') throw closed()
-    await threads.start()
+    if (threads === undefined) throw closed()
+    this.#requireOpen()
+    await Promise.all([threads.start(), this.#ram.preallocate()])
+    this.#requireOpen()
     this.#state = 'paused'
   }
 
@@ -167,6 +174,7 @@ export class KvmHypervisor implements Hypervisor {
       for (const vcpu of this.#vcpus) vcpu.excusePause()
     }
     this.#state = 'running'
+    this.#ram.keepFile()
     this.#runningSince = process.hrtime.bigint()
     this.#bus?.ref()
     this.#threads?.resume()
@@ -190,7 +198,7 @@ export class KvmHypervisor implements Hypervisor {
     for (const vcpu of this.#vcpus) vcpu.close()
     fs.closeSync(this.#vm)
     fs.closeSync(this.#kvm)
-    this.#ram.free()
+    await this.#ram.free()
   }
 
   threadId(cpu: number): number {
@@ -237,6 +245,10 @@ export class KvmHypervisor implements Hypervisor {
     if (this.cpus > most) throw new MesovirtError('KVM_VCPUS', `-smp ${this.cpus} is more than the ${most} vCPUs of KVM on this host; use -smp ${most} or less`)
     const apicId = this.apicIds.at(-1) ?? 0
     if (apicId > MOST_VCPUS) throw new MesovirtError('KVM_VCPUS', `the topology of -smp needs APIC id ${apicId}, and ids end at ${MOST_VCPUS}; use fewer sockets, or powers of two`)
+  }
+
+  #requireOpen(): void {
+    if (this.#state === 'closed') throw closed()
   }
 
   #requirePaused(): void {

@@ -4,6 +4,10 @@ import type { RamRequest } from '../hypervisor.ts'
 import { CPU_AREA, CPU_STRIDE, PAGE_BYTES } from './core/layout.ts'
 import { wasm } from '../../host/wasm.ts'
 import type { WasmMemory } from '../../host/wasm.ts'
+import { alignedOffset, ramAlignment, ramInBuffer, withRamFile } from '../../host/ram.ts'
+import type { Ram } from '../../host/ram.ts'
+import { nativeOption } from '../../host/ram-backing.ts'
+import type { RamBacking } from '../../host/ram-backing.ts'
 
 export const WASM_PAGE = 65_536
 const GUEST_PAGE = 4096
@@ -32,20 +36,56 @@ export interface MemoryPlan {
   readonly pages: number
 }
 
+export interface TcgMemory {
+  readonly plan: MemoryPlan
+  readonly memory: WasmMemory
+  /** RAM as native code has it, where something is wanted of it that WebAssembly alone cannot do. */
+  readonly native: Ram | undefined
+}
+
+/**
+ * Makes the memory, and has a file back the part that is RAM where the user wants one. Needs no native code otherwise.
+ * @throws MesovirtError TCG_MEMORY, RAM_FILE, RAM_HUGE_PAGES, RAM_PREALLOCATION, RAM_MAPPING, RAM_ALLOCATION, FFI_MISSING
+ */
+export function allocateMemory(cpus: number, ram: readonly RamRequest[], backing: RamBacking = {}): TcgMemory {
+  if (nativeOption(backing) === undefined) {
+    const plan = planMemory(cpus, ram)
+    return { plan, memory: makeMemory(plan), native: undefined }
+  }
+  const size = totalSize(ram)
+  return withRamFile(size, backing, (file) => {
+    // Where the memory begins is known only when it is there, and RAM is to begin on a border of the host's huge pages.
+    const alignment = ramAlignment(file)
+    const loose = planMemory(cpus, ram, alignment)
+    const memory = makeMemory(loose)
+    const plan = moveRam(loose, alignedOffset(memory.buffer, loose.ramBase, alignment) - loose.ramBase)
+    return { plan, memory, native: ramInBuffer(memory.buffer, plan.ramBase, size, file, backing) }
+  })
+}
+
+function moveRam(plan: MemoryPlan, by: number): MemoryPlan {
+  return { ...plan, ramBase: plan.ramBase + by, ramEnd: plan.ramEnd + by, ramOffsets: plan.ramOffsets.map((offset) => offset + by) }
+}
+
+function totalSize(ram: readonly RamRequest[]): number {
+  return ram.reduce((sum, { size }) => sum + size, 0)
+}
+
 /**
  * @param cpus number of vCPUs
  * @param ram blocks of whole 4 KiB pages; they follow one another in the memory, in this order
+ * @param room bytes left free behind RAM
  * @throws MesovirtError TCG_MEMORY when it does not fit into 4 GiB
  */
-export function planMemory(cpus: number, ram: readonly RamRequest[]): MemoryPlan {
-  const ramSize = ram.reduce((sum, { size }) => sum + size, 0)
+export function planMemory(cpus: number, ram: readonly RamRequest[], room = 0): MemoryPlan {
+  const ramSize = totalSize(ram)
   const blockTable = alignUp(CPU_AREA + cpus * CPU_STRIDE, WASM_PAGE)
   const pageInfo = blockTable + BLOCK_TABLE_ENTRIES * 4
   const decoded = alignUp(pageInfo + ramSize / GUEST_PAGE * PAGE_BYTES, WASM_PAGE)
   const ramBase = alignUp(decoded + DECODED_BYTES, RAM_ALIGNMENT)
   const ramEnd = ramBase + ramSize
-  if (ramEnd > MEMORY_LIMIT) {
-    const most = Math.floor((MEMORY_LIMIT - ramBase) / MIB)
+  if (ramEnd + room > MEMORY_LIMIT) {
+    const most = Math.floor((MEMORY_LIMIT - room - ramBase) / MIB)
     throw new MesovirtError('TCG_MEMORY', `${Math.ceil(ramSize / MIB)} MiB of memory do not fit beside ${cpus} vCPUs of the tcg accelerator; use -m ${most} or less`)
   }
   let next = ramBase
@@ -54,7 +94,7 @@ export function planMemory(cpus: number, ram: readonly RamRequest[]): MemoryPlan
     next += size
     return offset
   })
-  return { blockTable, pageInfo, decoded, decodedEnd: decoded + DECODED_BYTES, ramBase, ramEnd, ramOffsets, pages: Math.max(MIN_PAGES, Math.ceil(ramEnd / WASM_PAGE)) }
+  return { blockTable, pageInfo, decoded, decodedEnd: decoded + DECODED_BYTES, ramBase, ramEnd, ramOffsets, pages: Math.max(MIN_PAGES, Math.ceil((ramEnd + room) / WASM_PAGE)) }
 }
 
 /** @throws MesovirtError TCG_MEMORY when the host has no room for it */
@@ -62,7 +102,8 @@ export function makeMemory(plan: MemoryPlan): WasmMemory {
   try {
     return new wasm.Memory({ initial: plan.pages, maximum: plan.pages, shared: true })
   } catch (cause) {
-    throw new MesovirtError('TCG_MEMORY', `the host cannot give the machine ${Math.ceil(plan.pages * WASM_PAGE / MIB)} MiB of memory; use a smaller -m`, { cause })
+    throw new MesovirtError('TCG_MEMORY',
+      `the host cannot give the machine ${Math.ceil(plan.pages * WASM_PAGE / MIB)} MiB of memory; use a smaller -m`, { cause })
   }
 }
 

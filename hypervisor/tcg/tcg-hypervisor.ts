@@ -11,6 +11,7 @@ import type { FlatView } from '../../address-space/flat-view.ts'
 import type { RamBlock } from '../../address-space/guest-memory.ts'
 import { distFile } from '../../host/dist-file.ts'
 import { MesovirtError } from '../../host/errors.ts'
+import type { Ram } from '../../host/ram.ts'
 import type { AcceleratorStatistics, EntryState, Hypervisor, HypervisorOptions } from '../hypervisor.ts'
 import {
   CPU_AREA, CPU_STRIDE, CPUID_COUNT, CPUID_MAX, CPUID_TABLE, G_BLOCK_MASK, G_BLOCK_TABLE, G_CLOCK_MODE, G_CPU_COUNT, G_ICOUNT_SHIFT, G_IRQ_DIRTY, G_KICK, G_LINES,
@@ -20,7 +21,7 @@ import { cpuidTable } from './cpuid.ts'
 import { registersText } from '../registers-text.ts'
 import { readLinear, shownRegisters, writeEntryState } from './debug.ts'
 import { clearStatistics, coreStatistics } from './statistics.ts'
-import { BLOCK_TABLE_ENTRIES, makeMemory, planMemory } from './memory-plan.ts'
+import { allocateMemory, BLOCK_TABLE_ENTRIES } from './memory-plan.ts'
 import type { MemoryPlan } from './memory-plan.ts'
 import { apicIdOf } from '../topology.ts'
 import {
@@ -45,6 +46,7 @@ export class TcgHypervisor implements Hypervisor {
   readonly ram: readonly RamBlock[]
   readonly #options: HypervisorOptions
   readonly #memory: WasmMemory
+  readonly #nativeRam: Ram | undefined
   readonly #words: Int32Array
   readonly #view: DataView
   readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4))
@@ -62,18 +64,20 @@ export class TcgHypervisor implements Hypervisor {
   #resetNs = 0n
   #runningSince: bigint | undefined
 
-  /** @throws MesovirtError TCG_MEMORY */
+  /** @throws MesovirtError TCG_MEMORY, RAM_*, FFI_MISSING */
   constructor(options: HypervisorOptions) {
     this.#options = options
     this.cpus = options.topology.cpus
     this.apicIds = Array.from({ length: this.cpus }, (_, index) => apicIdOf(index, options.topology))
-    const plan = planMemory(this.cpus, options.ram)
-    this.#memory = makeMemory(plan)
+    const { plan, memory, native } = allocateMemory(this.cpus, options.ram, options.ramBacking)
+    this.#memory = memory
+    this.#nativeRam = native
     this.#words = new Int32Array(this.#memory.buffer)
     this.#view = new DataView(this.#memory.buffer)
     this.ram = options.ram.map(({ guestAddress, size }, index) => {
       const hostOffset = plan.ramOffsets[index] as number
-      return { guestAddress, size, hostOffset, bytes: new Uint8Array(this.#memory.buffer, hostOffset, size) }
+      const shared = native?.sharedFd === undefined ? undefined : { fd: native.sharedFd, offset: hostOffset - plan.ramBase }
+      return { guestAddress, size, hostOffset, bytes: new Uint8Array(this.#memory.buffer, hostOffset, size), shared }
     })
     this.#lines = Array.from({ length: LINES }, (_, gsi) => this.#makeLine(gsi))
     this.#fillGlobals(plan)
@@ -94,7 +98,8 @@ export class TcgHypervisor implements Hypervisor {
   /** Not before somebody waits for it: the thread's start would compete with that of the monitors. */
   async #startWorker(): Promise<void> {
     const bus = this.#bus
-    if (bus === undefined || this.#state === 'closed') throw new MesovirtError('TCG_CLOSED', 'the machine has ended')
+    if (bus === undefined) throw closed()
+    this.#requireOpen()
     const connection = bus.connect(0)
     const setup: WorkerSetup = {
       memory: this.#memory, control: this.#control.buffer as SharedArrayBuffer, bus: connection, cpus: this.cpus, apicIds: this.apicIds, clock: this.#options.clock,
@@ -108,7 +113,8 @@ export class TcgHypervisor implements Hypervisor {
     worker.on('error', (error) => this.#onWorkerGone(error instanceof Error ? error.message : String(error)))
     this.#exited = new Promise((resolve) => worker.once('exit', resolve))
     void this.#exited.then(() => this.#onWorkerGone('its thread ended'))
-    await ready
+    await Promise.all([ready, this.#nativeRam?.preallocate()])
+    this.#requireOpen()
     this.#state = 'paused'
   }
 
@@ -143,6 +149,7 @@ export class TcgHypervisor implements Hypervisor {
     if (this.#state !== 'paused') return
     Atomics.store(this.#words, G_KICK >> 2, 0)
     this.#state = 'running'
+    this.#nativeRam?.keepFile()
     this.#runningSince = process.hrtime.bigint()
     this.#tell(COMMAND_RUN)
   }
@@ -156,9 +163,13 @@ export class TcgHypervisor implements Hypervisor {
   }
 
   async close(): Promise<void> {
-    if (this.#state === 'closed') return
+    if (this.#state !== 'closed') await this.#end()
+    await this.#nativeRam?.free()
+  }
+
+  async #end(): Promise<void> {
     this.#state = 'closed'
-    for (const { reject } of this.#waiting.values()) reject(new MesovirtError('TCG_CLOSED', 'the machine has ended'))
+    for (const { reject } of this.#waiting.values()) reject(closed())
     this.#waiting.clear()
     this.#stopListening?.()
     this.#bus?.close()
@@ -189,6 +200,10 @@ export class TcgHypervisor implements Hypervisor {
 
   readVirtual(cpu: number, address: bigint, length: number): Uint8Array {
     return readLinear(this.#view, CPU_AREA + cpu * CPU_STRIDE, this.ram, address, length)
+  }
+
+  #requireOpen(): void {
+    if (this.#state === 'closed') throw closed()
   }
 
   #makeLine(gsi: number): EventLine {
@@ -325,4 +340,8 @@ export class TcgHypervisor implements Hypervisor {
     if (this.#state === 'running') void this.pause().then(write).then(() => this.resume())
     else write()
   }
+}
+
+function closed(): MesovirtError {
+  return new MesovirtError('TCG_CLOSED', 'the machine has ended')
 }
