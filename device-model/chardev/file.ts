@@ -1,7 +1,7 @@
 /** Character device that writes to a file, device node or FIFO. As with QEMU the file is emptied first unless `append=on`. There is no input. */
 import { closeSync, constants, openSync } from 'node:fs'
 import { MesovirtError } from '../../host/errors.ts'
-import type { CharBackend } from '../contracts.ts'
+import { QueuedBackend } from './queued-backend.ts'
 import { DescriptorWriter } from './writers.ts'
 
 const DRAIN_MS = 1000
@@ -13,41 +13,22 @@ export interface FileOptions {
   readonly log?: ((message: string) => void) | undefined
 }
 
-export class FileBackend implements CharBackend {
-  readonly label: string
+export class FileBackend extends QueuedBackend {
   readonly kind = 'file'
   readonly filename = 'file'
-  readonly connected = true
   readonly #fd: number
-  readonly #writer: DescriptorWriter
-  #closed = false
+  protected readonly writer: DescriptorWriter
 
   /** @throws MesovirtError CHARDEV_FILE */
   constructor(options: FileOptions) {
-    this.label = options.label
+    super(options.label, DRAIN_MS)
     this.#fd = openForWriting(options.path, options.append ?? false)
-    this.#writer = new DescriptorWriter(this.#fd, (error) => {
+    this.writer = new DescriptorWriter(this.#fd, (error) => {
       options.log?.(`chardev ${options.label}: cannot write "${options.path}" (${codeOf(error)}), its output is lost from here on`)
     })
   }
 
-  get dropped(): number {
-    return this.#writer.dropped
-  }
-
-  write(bytes: Uint8Array): void {
-    this.#writer.write(bytes)
-  }
-
-  onInput(): void {}
-
-  setFlow(): void {}
-
-  async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
-    await this.#writer.drain(DRAIN_MS)
-    this.#writer.stop()
+  protected release(): void {
     closeSync(this.#fd)
   }
 }

@@ -4,7 +4,7 @@ import { closeSync, constants, openSync } from 'node:fs'
 import { ReadStream } from 'node:tty'
 import { MesovirtError } from '../../host/errors.ts'
 import type { CharBackend } from '../contracts.ts'
-import { InputGate } from './input-gate.ts'
+import { QueuedBackend } from './queued-backend.ts'
 import { DescriptorWriter } from './writers.ts'
 
 const DRAIN_MS = 100
@@ -28,19 +28,15 @@ async function loadPty(load: () => Promise<unknown>): Promise<PtyModule> {
   }
 }
 
-class PtyBackend implements CharBackend {
-  readonly label: string
+class PtyBackend extends QueuedBackend {
   readonly kind = 'pty'
   readonly filename: string
-  readonly connected = true
-  readonly #gate = new InputGate()
   readonly #master: ReadStream
   readonly #slaveFd: number
-  readonly #writer: DescriptorWriter
-  #closed = false
+  protected readonly writer: DescriptorWriter
 
   constructor(label: string, pty: PtyModule) {
-    this.label = label
+    super(label, DRAIN_MS)
     try {
       const opened = pty.open({ encoding: null })
       // node-pty would read the slave itself and so swallow our output: its stream goes, and a descriptor of ours keeps the pty alive.
@@ -48,39 +44,18 @@ class PtyBackend implements CharBackend {
       opened.slave.destroy()
       this.#master = opened.master
       this.filename = `pty:${opened.ptsName}`
-      this.#writer = new DescriptorWriter(opened.fd, () => undefined)
+      this.writer = new DescriptorWriter(opened.fd, () => undefined)
     } catch (error) {
       throw new MesovirtError('CHARDEV_PTY', `Cannot open a pty (${String(error)}): see whether /dev/pts is mounted and has room`, { cause: error })
     }
     makeRaw(this.#slaveFd)
     this.#master.removeAllListeners('error')
     this.#master.on('error', () => undefined)
-    this.#gate.attach(this.#master)
-    this.#master.on('data', (bytes: Uint8Array) => this.#gate.accept(bytes))
+    this.gate.attach(this.#master)
+    this.#master.on('data', (bytes: Uint8Array) => this.gate.accept(bytes))
   }
 
-  get dropped(): number {
-    return this.#writer.dropped
-  }
-
-  write(bytes: Uint8Array): void {
-    this.#writer.write(bytes)
-  }
-
-  onInput(handler: ((bytes: Uint8Array) => void) | null): void {
-    this.#gate.onInput(handler)
-  }
-
-  setFlow(ready: boolean): void {
-    this.#gate.setFlow(ready)
-  }
-
-  async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
-    this.#gate.onInput(null)
-    await this.#writer.drain(DRAIN_MS)
-    this.#writer.stop()
+  protected async release(): Promise<void> {
     const closed = new Promise((done) => this.#master.once('close', done))
     this.#master.destroy()
     closeSync(this.#slaveFd)

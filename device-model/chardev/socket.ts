@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net'
 import { MesovirtError } from '../../host/errors.ts'
 import { formatAddress, listen, serveOneAtATime, type Listener, type SocketAddress } from '../../host/socket-listener.ts'
 import type { CharBackend } from '../contracts.ts'
-import { InputGate } from './input-gate.ts'
+import { QueuedBackend } from './queued-backend.ts'
 import { StreamWriter } from './writers.ts'
 
 const DRAIN_MS = 500
@@ -38,25 +38,22 @@ export async function openSocket(options: SocketOptions): Promise<CharBackend> {
   return backend
 }
 
-class SocketBackend implements CharBackend {
-  readonly label: string
+class SocketBackend extends QueuedBackend {
   readonly kind = 'socket'
   readonly #address: SocketAddress
   readonly #listener: Listener | undefined
-  readonly #gate = new InputGate()
   #socket: Socket | undefined
-  #writer: StreamWriter | undefined
+  protected writer: StreamWriter | undefined
   #peer = ''
   #droppedBefore = 0
-  #closed = false
 
   constructor(label: string, address: SocketAddress, listener: Listener | undefined) {
-    this.label = label
+    super(label, DRAIN_MS)
     this.#address = address
     this.#listener = listener
   }
 
-  get connected(): boolean {
+  override get connected(): boolean {
     return this.#socket !== undefined
   }
 
@@ -66,40 +63,27 @@ class SocketBackend implements CharBackend {
   }
 
   /** Output bytes lost because the peer did not read them. Output while nobody is connected is not counted: nobody missed it. */
-  get dropped(): number {
-    return this.#droppedBefore + (this.#writer?.dropped ?? 0)
+  override get dropped(): number {
+    return this.#droppedBefore + super.dropped
   }
 
   /** Makes a connection the current one, until it closes. */
   use(socket: Socket): void {
     this.#socket = socket
-    this.#writer = new StreamWriter(socket)
+    this.writer = new StreamWriter(socket)
     this.#peer = socket.remoteAddress === undefined ? '' : ` <-> ${socket.remoteAddress}:${socket.remotePort}`
     socket.setNoDelay(true)
     socket.on('error', () => undefined) // 'close' follows and is what counts
-    socket.on('data', (bytes: Uint8Array) => this.#gate.accept(bytes))
+    socket.on('data', (bytes: Uint8Array) => this.gate.accept(bytes))
     socket.once('close', () => this.#disconnect(socket))
-    this.#gate.attach(socket)
+    this.gate.attach(socket)
   }
 
-  write(bytes: Uint8Array): void {
-    this.#writer?.write(bytes)
-  }
-
-  onInput(handler: ((bytes: Uint8Array) => void) | null): void {
-    this.#gate.onInput(handler)
-  }
-
-  setFlow(ready: boolean): void {
-    this.#gate.setFlow(ready)
-  }
-
-  async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
-    this.#gate.onInput(null)
+  protected override async stopInput(): Promise<void> {
     await this.#listener?.close()
-    await this.#writer?.drain(DRAIN_MS)
+  }
+
+  protected async release(): Promise<void> {
     const socket = this.#socket
     if (socket === undefined) return
     const closed = new Promise((done) => socket.once('close', done))
@@ -113,10 +97,10 @@ class SocketBackend implements CharBackend {
   #disconnect(socket: Socket): void {
     if (this.#socket !== socket) return
     this.#droppedBefore = this.dropped
-    this.#writer?.stop()
-    this.#writer = undefined
+    this.writer?.stop()
+    this.writer = undefined
     this.#socket = undefined
-    this.#gate.attach(undefined)
+    this.gate.attach(undefined)
   }
 }
 

@@ -3,9 +3,8 @@ import { closeSync, constants, openSync } from 'node:fs'
 import { isatty, type ReadStream } from 'node:tty'
 import { onProcessEnd } from '../../host/cleanup.ts'
 import { enterRawMode, type RawTerminal } from '../../host/terminal.ts'
-import type { CharBackend } from '../contracts.ts'
 import { EscapeFilter } from './escape.ts'
-import { InputGate } from './input-gate.ts'
+import { QueuedBackend } from './queued-backend.ts'
 import { DescriptorWriter, StreamWriter, type OutputWriter } from './writers.ts'
 
 const DRAIN_MS = 500
@@ -20,32 +19,28 @@ export interface StdioOptions {
   readonly onQuit?: (() => void) | undefined
 }
 
-export class StdioBackend implements CharBackend {
-  readonly label: string
+export class StdioBackend extends QueuedBackend {
   readonly kind = 'stdio'
   readonly filename = 'stdio'
-  readonly connected = true
-  readonly #gate = new InputGate()
-  readonly #output: OutputWriter
+  protected readonly writer: OutputWriter
   readonly #closeOutput: () => void
   readonly #signal: boolean
   readonly #escape: EscapeFilter | undefined
   readonly #terminal: RawTerminal | undefined
   readonly #stdin = process.stdin
-  #closed = false
 
   constructor(options: StdioOptions) {
-    this.label = options.label
+    super(options.label, DRAIN_MS)
     this.#signal = options.signal ?? false
     const output = openOutput()
-    this.#output = output.writer
+    this.writer = output.writer
     this.#closeOutput = output.close
     if (this.#stdin.isTTY) {
       this.#terminal = enterRawMode(this.#stdin as ReadStream)
-      const show = (text: string) => this.#output.write(Buffer.from(text))
+      const show = (text: string) => this.writer.write(Buffer.from(text))
       this.#escape = new EscapeFilter({ quit: () => options.onQuit?.(), show })
     } else {
-      this.#gate.attach(this.#stdin)
+      this.gate.attach(this.#stdin)
     }
     this.#stdin.on('data', this.#onData)
     // A terminal that hangs up and a pipe that breaks end the input, never the machine.
@@ -53,39 +48,20 @@ export class StdioBackend implements CharBackend {
     this.#stdin.resume()
   }
 
-  /** Output bytes lost because nobody read them. */
-  get dropped(): number {
-    return this.#output.dropped
-  }
-
-  write(bytes: Uint8Array): void {
-    this.#output.write(bytes)
-  }
-
-  onInput(handler: ((bytes: Uint8Array) => void) | null): void {
-    this.#gate.onInput(handler)
-  }
-
-  setFlow(ready: boolean): void {
-    this.#gate.setFlow(ready)
-  }
-
-  /** Writes out what is queued (half a second at most), gives the terminal back and stops reading. */
-  async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
-    this.#gate.onInput(null)
+  protected override stopInput(): void {
     this.#stdin.off('data', this.#onData)
     this.#stdin.pause()
-    await this.#output.drain(DRAIN_MS)
-    this.#output.stop()
+  }
+
+  /** The terminal is given back after the last of the output. */
+  protected release(): void {
     this.#closeOutput()
     this.#terminal?.restore()
   }
 
   readonly #onData = (bytes: Uint8Array): void => {
     const plain = this.#signal && this.#terminal !== undefined ? this.#takeSignals(bytes, this.#terminal) : bytes
-    this.#gate.accept(this.#escape?.filter(plain) ?? plain)
+    this.gate.accept(this.#escape?.filter(plain) ?? plain)
   }
 
   #takeSignals(bytes: Uint8Array, terminal: RawTerminal): Uint8Array {
