@@ -9,9 +9,11 @@ import { MesovirtError } from '../host/errors.ts'
 import { LightMachine } from '../machine/light.ts'
 import { buildOnAccelerator } from './accelerator.ts'
 import { closeLog, logger } from './log.ts'
+import { ProgressLine } from './progress-line.ts'
 import { notifyReady } from './ready.ts'
 import type { CharBackend } from '../device-model/contracts.ts'
 import type { BootPhase } from '../device-model/platform-ports.ts'
+import type { RamBacking } from '../host/ram-backing.ts'
 import type { LightMachineOptions } from '../machine/light.ts'
 import type { AcceleratorFactory } from './accelerator.ts'
 import type { Monitors } from './monitors.ts'
@@ -64,9 +66,11 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
     atEnd(() => backend.close())
   }
 
+  const progress = new ProgressLine('-mem-prealloc')
+  atEnd(() => progress.clear())
   const serial = config.serial === undefined ? undefined : backends.get(config.serial)
   const machine = await buildOnAccelerator(config.accelerator, { memory: config.memory.size, notice },
-    (accelerator) => new LightMachine(machineOptions(config, serial, accelerator)))
+    (accelerator) => new LightMachine({ ...machineOptions(config, serial, accelerator), ramBacking: ramBacking(config, progress.show) }))
   atEnd(() => machine.close())
   quit = (reason) => machine.quit(reason)
 
@@ -100,6 +104,10 @@ function machineOptions(config: VmConfig, serial: CharBackend | undefined, accel
     log: (message) => log.info(message),
     logError: (message) => log.error(message),
   }
+}
+
+function ramBacking({ machine, memory }: VmConfig, onProgress: RamBacking['onProgress']): RamBacking {
+  return { share: machine.memShare, path: memory.path, preallocate: memory.preallocate, dump: machine.dumpGuestCore, onProgress }
 }
 
 /** QEMU keeps a machine whose accelerator failed, for whoever asks its monitor; without a monitor nobody could ever end it. */

@@ -7,6 +7,7 @@ import type { BootPhase } from '../device-model/platform-ports.ts'
 import { HostClock } from '../device-model/clock.ts'
 import { loadKernel } from '../boot-loader/load-kernel.ts'
 import { MesovirtError } from '../host/errors.ts'
+import type { RamBacking } from '../host/ram-backing.ts'
 import type { AcceleratorStatistics, CpuTopology, Hypervisor, HypervisorEvent, HypervisorOptions, MachineClock } from '../hypervisor/hypervisor.ts'
 import { buildAcpi } from './acpi/build.ts'
 import { LightBoard, LIGHT_MEMORY, splitRam } from './light-board.ts'
@@ -30,6 +31,8 @@ export type MachineEnd =
 export interface LightMachineOptions {
   /** bytes of RAM, a multiple of 4096 */
   readonly memory: number
+  /** What it consists of. Default: memory of this process alone. */
+  readonly ramBacking?: RamBacking | undefined
   /** Path of a kernel file (bzImage, ELF, flat binary), or its bytes. */
   readonly kernel: string | Uint8Array
   readonly initrd?: string | Uint8Array | undefined
@@ -72,6 +75,8 @@ export class LightMachine {
   #openQueue!: () => void
   #end!: (how: MachineEnd) => void
   #over = false
+  /** Whoever quits does not wait for gigabytes of memory to be preallocated. */
+  readonly #quitting = new AbortController()
   #loading = false
   #started = false
   #kernelFailed = false
@@ -90,7 +95,7 @@ export class LightMachine {
     const clock: MachineClock = options.clock ?? { kind: 'host' }
     const log = options.log ?? (() => undefined)
     this.#hypervisor = options.accelerator({
-      topology: options.topology, ram: splitRam(options.memory), clock,
+      topology: options.topology, ram: splitRam(options.memory), ramBacking: { ...options.ramBacking, signal: this.#quitting.signal }, clock,
       onEvent: (event) => this.#onHypervisorEvent(event),
       onDeviceFault: (error) => this.#fail(`a device failed: ${error instanceof Error ? error.stack ?? error.message : String(error)}`),
     })
@@ -178,6 +183,7 @@ export class LightMachine {
   quit(reason: ShutdownReason): void {
     if (this.#over) return
     this.#over = true
+    this.#quitting.abort()
     this.#emit({ name: 'SHUTDOWN', data: { guest: false, reason } })
     if (!this.#loading) this.#openQueue()
     void this.#serial(() => this.#finish({ kind: 'shutdown', guest: false, reason }))

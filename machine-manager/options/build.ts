@@ -159,7 +159,10 @@ function assemble(draft: Draft): BuiltConfig {
   checkChardevs(draft.chardevs, daemonize)
   checkReferences(draft)
   const accelerator = acceleratorConfig(draft, notices)
-  const memory = { size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]) }
+  const memory = {
+    size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]),
+    path: draft.plain.get('mem-path'), preallocate: draft.given.has('mem-prealloc'),
+  }
   const smp = fillTopology(givenTopology(draft.values('smp')))
   const uuid = draft.plain.get('uuid')
   const config: VmConfig = {

@@ -38,6 +38,14 @@ export interface CpuTopology {
   readonly threads: number
 }
 
+export interface MemoryConfig {
+  /** Bytes, a multiple of 4096. */
+  readonly size: number
+  /** File or folder that backs it. */
+  readonly path: string | undefined
+  readonly preallocate: boolean
+}
+
 export interface BootConfig {
   readonly kernel: string
   readonly initrd: string | undefined
@@ -75,8 +83,7 @@ export interface VmConfig {
   readonly accelerator: AcceleratorConfig
   readonly cpu: { readonly model: 'host' | 'max' }
   readonly smp: CpuTopology
-  /** Bytes, a multiple of 4096. */
-  readonly memory: { readonly size: number }
+  readonly memory: MemoryConfig
   readonly boot: BootConfig
   /** Every character device, named or not; labels are unique. */
   readonly chardevs: readonly ChardevConfig[]

@@ -22,6 +22,8 @@ export function renderArguments(config: VmConfig): string[] {
     cpus: smp.cpus, maxcpus: smp.maxCpus, sockets: smp.sockets, dies: smp.dies, clusters: smp.clusters, cores: smp.cores, threads: smp.threads,
   }), 'cpus'))
   add('m', formatSize(config.memory.size))
+  if (config.memory.path !== undefined) add('mem-path', config.memory.path)
+  if (config.memory.preallocate) add('mem-prealloc')
   add('kernel', boot.kernel)
   if (boot.initrd !== undefined) add('initrd', boot.initrd)
   if (boot.append !== '') add('append', boot.append)
