@@ -164,6 +164,7 @@ export class KvmHypervisor implements Hypervisor {
   }
 
   enter(cpu: number, state: EntryState): void {
+    this.#requirePaused()
     this.#vcpu(cpu).enter(state)
   }
 
@@ -212,6 +213,7 @@ export class KvmHypervisor implements Hypervisor {
   }
 
   registers(cpu: number): string {
+    this.#requireStill()
     return registersText(this.#vcpu(cpu).registers(cpu))
   }
 
@@ -220,6 +222,7 @@ export class KvmHypervisor implements Hypervisor {
   }
 
   readVirtual(cpu: number, address: bigint, length: number): Uint8Array {
+    this.#requireStill()
     const result = new Uint8Array(length)
     for (let done = 0; done < length;) {
       const linear = BigInt.asUintN(64, address + BigInt(done))
@@ -253,6 +256,11 @@ export class KvmHypervisor implements Hypervisor {
 
   #requirePaused(): void {
     if (this.#state !== 'paused') throw new MesovirtError('KVM_STATE', `the vCPUs are ${this.#state}: pause them first`)
+  }
+
+  /** The kernel answers for a vCPU that runs only once it has left the guest: main would wait, for a sleeping guest without end. */
+  #requireStill(): void {
+    if (this.#state === 'running' || this.#state === 'closed') this.#requirePaused()
   }
 
   #stopped(): void {
@@ -299,8 +307,11 @@ export class KvmHypervisor implements Hypervisor {
     const wanted = slotsOf(view)
     const running = this.#state === 'running' && this.memorySlots.removes(wanted)
     if (running) this.#threads?.park()
-    this.memorySlots.update(wanted)
-    if (running) this.#threads?.resume()
+    try {
+      this.memorySlots.update(wanted)
+    } finally {
+      if (running) this.#threads?.resume()
+    }
   }
 }
 
