@@ -37,7 +37,7 @@ export class Vcpu {
   readonly apicId: number
   readonly #msrs: readonly number[]
   #powerUp: PowerUpState | undefined
-  #blocking: { readonly fd: number; readonly position: number } | undefined
+  readonly #blocking: { readonly fd: number; readonly position: number }
 
   /**
    * @param apicId also the id by which KVM knows the vCPU
@@ -53,6 +53,8 @@ export class Vcpu {
     mask[0] = 8 // bytes of the kernel's sigset_t
     mask.set(allButKickSignal(), 4)
     request(this.fd, KVM_SET_SIGNAL_MASK, mask, 'KVM_SET_SIGNAL_MASK')
+    // Now: asked of a vCPU that runs, the kernel would keep us waiting until it leaves KVM_RUN, which an idle guest never does.
+    this.#blocking = findStatistic(this.fd, 'blocking')
   }
 
   /** Power-up state. The first call remembers it, later ones set it. */
@@ -121,7 +123,6 @@ export class Vcpu {
 
   /** While it runs: whether its thread sleeps in the kernel for the guest's HLT. False where the kernel has no statistics (before Linux 5.14). */
   get isBlocking(): boolean {
-    this.#blocking ??= findStatistic(this.fd, 'blocking')
     if (this.#blocking.fd < 0) return false
     const value = new Uint8Array(8)
     return fs.readSync(this.#blocking.fd, value, 0, 8, this.#blocking.position) === 8 && value[0] !== 0
@@ -156,7 +157,7 @@ export class Vcpu {
   }
 
   close(): void {
-    if (this.#blocking !== undefined && this.#blocking.fd >= 0) fs.closeSync(this.#blocking.fd)
+    if (this.#blocking.fd >= 0) fs.closeSync(this.#blocking.fd)
     fs.closeSync(this.fd)
   }
 
