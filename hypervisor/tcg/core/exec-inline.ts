@@ -125,14 +125,3 @@ import { setcc, flagC, flagO, flagS } from './flags'
   if (op == CC_SUB + 2) return u32(load<i32>(cpu, CC_DST) + load<i32>(cpu, CC_SRC) < load<i32>(cpu, CC_SRC))
   return flagS(cpu) ^ flagO(cpu)
 }
-
-/** Pushes 8 bytes in 64-bit mode. @returns false with an exception pending */
-// @ts-ignore: decorator
-@inline export function pushQuad(cpu: usize, tlb: usize, value: u64): bool {
-  const sp = load<u64>(cpu, GPR + 32) - 8
-  const p = hit<u64>(tlb, sp)
-  if (p) store<u64>(p, value)
-  else if (slowWrite(cpu, 0, sp, 8, value)) return false
-  store<u64>(cpu, sp, GPR + 32)
-  return true
-}
