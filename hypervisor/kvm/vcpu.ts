@@ -199,10 +199,12 @@ class PowerUpState {
       request(fd, get, structure, `KVM_GET_${name}`)
       return { set, name: `KVM_SET_${name}`, bytes: structure }
     }
+    const xcrs = part('XCRS', KVM_GET_XCRS, KVM_SET_XCRS, XCRS_BYTES)
     this.#parts = [
       // Halted is left first: other state is refused or kept by a vCPU that waits.
       part('MP_STATE', KVM_GET_MP_STATE, KVM_SET_MP_STATE, 4),
-      part('XCRS', KVM_GET_XCRS, KVM_SET_XCRS, XCRS_BYTES),
+      // A processor without XSAVE has none of them (nr_xcrs is 0), and lets none be set.
+      ...xcrs.bytes[0] === 0 ? [] : [xcrs],
       part('XSAVE', KVM_GET_XSAVE, KVM_SET_XSAVE, XSAVE_BYTES),
       part('SREGS', KVM_GET_SREGS, KVM_SET_SREGS, SREGS_BYTES),
       part('REGS', KVM_GET_REGS, KVM_SET_REGS, REGS_BYTES),
