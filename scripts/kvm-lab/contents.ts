@@ -49,7 +49,7 @@ export function systemDisk(project: string, busybox: string, guests: Guests): Di
     ]),
     links: new Map(['sh', 'ls', 'cat', 'dmesg', 'ps', 'env', 'mkdir', 'rm', 'cp', 'mv', 'grep', 'sed', 'sleep', 'kill', 'mount', 'top', 'vi', 'less', 'head', 'tail', 'stty', 'uname', 'lsmod', 'id', 'date', 'time', 'free', 'taskset']
       .map((name): [string, string] => [`/bin/${name}`, 'busybox'])),
-    folders: ['proc', 'sys', 'dev', 'tmp', 'run', 'root', 'var/tmp', project.slice(1)],
+    folders: ['proc', 'sys', 'dev', 'tmp', 'run', 'root', 'var/tmp'],
   }
 }
 

@@ -20,6 +20,9 @@ until [ -b /dev/vda ] && [ -b /dev/vdb ]; do
   sleep 0.1
 done
 mount -t ext4 -o noatime /dev/vda /system || die 'the system disk cannot be mounted'
+mount -t tmpfs tmpfs /system/tmp
+mount -t tmpfs tmpfs /system/run
+mkdir -p "/system$project" # which may be below /tmp
 mount -t ext4 -o noatime /dev/vdb "/system$project" || die 'the project disk cannot be mounted'
 mount --bind "/system$packages" "/system$project/node_modules" || die 'the packages cannot be mounted'
 mount -t proc proc /system/proc
@@ -28,8 +31,6 @@ mount --bind /dev /system/dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
-mount -t tmpfs tmpfs /system/tmp
-mount -t tmpfs tmpfs /system/run
 ip link set lo up
 hostname kvm-lab
 cp /command /system/run/command
