@@ -6,6 +6,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { build } from 'esbuild'
 import { ascArguments, CORE } from './asc-options.mjs'
+import { mergeChunks } from './merge-chunks.mjs'
 
 const root = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '..')
 process.chdir(root)
@@ -43,7 +44,22 @@ const bundles = {
   'src/mesovirt.ts': 'dist/mesovirt.js',
   'src/index.ts': 'dist/index.js',
   'hypervisor/tcg/vcpu-worker.ts': 'dist/tcg-vcpu-worker.js',
-  'hypervisor/kvm/vcpu-worker.ts': 'dist/kvm-vcpu-worker.js',
+}
+
+/** What every launch needs, and what one on kvm needs besides. */
+const launches = [
+  {
+    name: 'launch.js',
+    roots: ['src/cli-launch.ts', 'machine-manager/options/validate.ts', 'machine-manager/log.ts', 'machine-manager/lifecycle.ts', 'device-model/chardev/stdio.ts'],
+  },
+  { name: 'launch-kvm.js', roots: ['hypervisor/kvm/kvm-hypervisor.ts'] },
+]
+
+/**
+ * Workers that a start waits for: one file without import statements each, which Node has running 10 ms earlier than modules in chunks.
+ */
+const scripts = {
+  'hypervisor/kvm/vcpu-worker.ts': 'dist/kvm-vcpu-worker.cjs',
 }
 
 /** The decode tables must end below the control words at 64 KiB (core/layout.ts): walks the wasm sections to the data segments. */
@@ -68,12 +84,24 @@ async function buildBundles() {
   say('bundling ...')
   for (const name of fs.readdirSync('dist')) if (/^chunk-.*\.js(\.map)?$/.test(name)) fs.rmSync(`dist/${name}`)
   // Splitting keeps the lazy imports lazy: `-help` must not pay for QMP, QMP not for the boot loader.
-  await build({
+  const options = {
+    bundle: true, platform: 'node', format: 'esm', target: 'node20', external: ['koffi', 'node-pty'], sourcemap: true, minifySyntax: true, legalComments: 'none', logLevel: 'warning',
+  }
+  const { metafile } = await build({
+    ...options, metafile: true,
     entryPoints: Object.entries(bundles).filter(([entry]) => fs.existsSync(entry)).map(([entry, out]) => ({ in: entry, out: path.basename(out, '.js') })),
-    outdir: 'dist', bundle: true, splitting: true, chunkNames: 'chunk-[hash]', platform: 'node', format: 'esm', target: 'node20',
-    external: ['koffi', 'node-pty'], sourcemap: true, minifySyntax: true, legalComments: 'none', logLevel: 'warning',
+    outdir: 'dist', splitting: true, chunkNames: 'chunk-[hash]',
     banner: { js: "import { createRequire as mesovirtCreateRequire } from 'node:module'; const require = mesovirtCreateRequire(import.meta.url);" },
   })
+  await mergeChunks('dist', metafile, launches, options)
+  for (const [entry, outfile] of Object.entries(scripts)) {
+    await build({
+      ...options, entryPoints: [entry], outfile, format: 'cjs', define: { 'import.meta.url': 'mesovirtUrl' },
+      banner: { js: "const mesovirtUrl = require('node:url').pathToFileURL(__filename).href;" },
+    })
+    fs.rmSync(outfile.replace(/cjs$/, 'js'), { force: true })
+    fs.rmSync(outfile.replace(/cjs$/, 'js.map'), { force: true })
+  }
   if (fs.existsSync('dist/mesovirt.js')) {
     const text = fs.readFileSync('dist/mesovirt.js', 'utf8')
     if (!text.startsWith('#!')) fs.writeFileSync('dist/mesovirt.js', `#!/usr/bin/env node\n${text}`)

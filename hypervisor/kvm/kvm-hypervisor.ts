@@ -53,7 +53,7 @@ export class KvmHypervisor implements Hypervisor {
   readonly #ram: Ram
   #bus: BusServer | undefined
   #doorbells: Doorbells | undefined
-  #threads: VcpuThreads | undefined
+  readonly #threads: VcpuThreads
   #stopListening: (() => void)[] = []
   #state: State = 'starting'
   #ready: Promise<void> | undefined
@@ -70,10 +70,12 @@ export class KvmHypervisor implements Hypervisor {
     this.apicIds = Array.from({ length: this.cpus }, (_, index) => apicIdOf(index, options.topology))
     if (options.clock.kind !== 'host') throw new MesovirtError('KVM_CLOCK', 'hardware does not count instructions: -icount needs -accel tcg')
     const opened: number[] = []
-    let allocated: Ram | undefined
+    let allocated: Ram | undefined, threads: VcpuThreads | undefined
     try {
       this.#kvm = openKvm()
       opened.push(this.#kvm)
+      threads = new VcpuThreads(this.cpus)
+      this.#threads = threads
       requireCapabilities(this.#kvm)
       this.#checkCpus()
       allocated = allocateRam(options.ram.reduce((sum, { size }) => sum + size, 0), options.ramBacking)
@@ -94,6 +96,7 @@ export class KvmHypervisor implements Hypervisor {
     } catch (error) {
       for (const fd of opened.reverse()) fs.closeSync(fd)
       void allocated?.free()
+      void threads?.close()
       throw error
     }
     this.memorySlots = new MemorySlots(this.#vm, extension(this.#kvm, CAP_NR_MEMSLOTS) || DEFAULT_MEMORY_SLOTS)
@@ -115,7 +118,7 @@ export class KvmHypervisor implements Hypervisor {
   attach(memory: AddressSpace, ports: AddressSpace): BusServer {
     const bus = new BusServer({ memory, ports, slots: this.cpus, ...(this.#options.onDeviceFault === undefined ? {} : { onFault: this.#options.onDeviceFault }) })
     this.#bus = bus
-    this.#threads = new VcpuThreads({
+    this.#threads.attach({
       vcpus: this.#vcpus.map(({ fd }) => fd), runBytes: this.#runBytes, bus,
       onEnd: (message) => {
         if (message.kind === 'triple-fault') this.#onEnd(() => ({ kind: 'triple-fault', cpu: message.cpu }))
@@ -135,10 +138,10 @@ export class KvmHypervisor implements Hypervisor {
   }
 
   async #start(): Promise<void> {
-    const threads = this.#threads
-    if (threads === undefined) throw closed()
+    if (this.#bus === undefined) throw closed()
     this.#requireOpen()
-    await Promise.all([threads.start(), this.#ram.preallocate()])
+    this.#threads.start()
+    await this.#ram.preallocate()
     this.#requireOpen()
     this.#state = 'paused'
   }
@@ -178,23 +181,22 @@ export class KvmHypervisor implements Hypervisor {
     this.#ram.keepFile()
     this.#runningSince = process.hrtime.bigint()
     this.#bus?.ref()
-    this.#threads?.resume()
+    this.#threads.resume()
   }
 
   async pause(): Promise<void> {
     if (this.#state !== 'running') return
-    this.#threads?.park()
+    this.#threads.park()
     this.#stopped()
   }
 
   async close(): Promise<void> {
     if (this.#state === 'closed') return
-    const started = this.#state !== 'starting' || this.#ready !== undefined
     this.#state = 'closed'
     for (const stop of this.#stopListening) stop()
     this.#bus?.close()
-    if (started) await this.#threads?.close()
-    this.#threads?.closeBell()
+    await this.#threads.close()
+    this.#threads.closeBell()
     this.#doorbells?.close()
     for (const vcpu of this.#vcpus) vcpu.close()
     fs.closeSync(this.#vm)
@@ -204,7 +206,7 @@ export class KvmHypervisor implements Hypervisor {
 
   threadId(cpu: number): number {
     this.ready().catch(() => undefined) // reported to whoever loads the machine
-    return this.#threads?.threadId(cpu) ?? process.pid
+    return this.#threads.threadId(cpu)
   }
 
   /** Of a vCPU that runs, the kernel's own count of its thread's sleep tells. */
@@ -278,7 +280,7 @@ export class KvmHypervisor implements Hypervisor {
   #onEnd(event: () => Parameters<HypervisorOptions['onEvent']>[0]): void {
     if (this.#state === 'closed') return
     if (this.#state === 'running') {
-      this.#threads?.park()
+      this.#threads.park()
       this.#stopped()
     }
     this.#options.onEvent(event())
@@ -306,11 +308,11 @@ export class KvmHypervisor implements Hypervisor {
   #publishSlots(view: FlatView): void {
     const wanted = slotsOf(view)
     const running = this.#state === 'running' && this.memorySlots.removes(wanted)
-    if (running) this.#threads?.park()
+    if (running) this.#threads.park()
     try {
       this.memorySlots.update(wanted)
     } finally {
-      if (running) this.#threads?.resume()
+      if (running) this.#threads.resume()
     }
   }
 }

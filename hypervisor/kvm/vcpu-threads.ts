@@ -14,8 +14,8 @@ import type { FdWatch } from '../../host/fd-watch.ts'
 import { checked, ffi, viewOf } from '../../host/ffi.ts'
 import { kickThread } from '../../host/signals.ts'
 import { RUN_IMMEDIATE_EXIT } from './abi.ts'
-import { CONTROL_WORDS, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, STATE, STATE_PARKED, STATE_RUNNING, THREAD } from './worker-control.ts'
-import type { WorkerMessage, WorkerSetup } from './worker-control.ts'
+import { CONTROL_WORDS, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, SETUP, STATE, STATE_PARKED, STATE_RUNNING, THREAD } from './worker-control.ts'
+import type { WorkerMessage, WorkerSetup, WorkerStart } from './worker-control.ts'
 
 const PROT_READ_WRITE = 3, MAP_SHARED = 1
 /** How long main sleeps between looks at a thread that is to park; its answer ends the sleep. */
@@ -25,6 +25,11 @@ const KICK_AGAIN_MS = 10
 /** How long an ending process waits for threads in the kernel before it leaves without them. */
 const END_WAIT_MS = 100
 const THREAD_WAIT_MS = 2000
+
+interface Machine extends VcpuThreadsOptions {
+  readonly bell: EventFd
+  readonly watch: FdWatch
+}
 
 export interface VcpuThreadsOptions {
   /** descriptor of each vCPU */
@@ -37,61 +42,77 @@ export interface VcpuThreadsOptions {
 }
 
 export class VcpuThreads {
-  readonly #options: VcpuThreadsOptions
   readonly #control: Int32Array
-  readonly #bell = new EventFd()
-  readonly #watch: FdWatch
   readonly #workers: Worker[] = []
   /** kvm_run of each vCPU */
   readonly #runs: { readonly address: number; readonly bytes: Uint8Array }[] = []
+  #machine: Machine | undefined
+  /** why the first thread died before `start` */
+  #failure: string | undefined
   #cleanup: Cleanup | undefined
   #closed = false
 
-  constructor(options: VcpuThreadsOptions) {
-    this.#options = options
-    this.#control = new Int32Array(new SharedArrayBuffer(options.vcpus.length * CONTROL_WORDS * 4))
-    this.#watch = watchFd(this.#bell.fd, () => options.bus.wake(() => this.#bell.drain()))
-    this.#watch.unref()
+  /**
+   * Starts the thread of the first vCPU: a thread takes 30 ms until it can run a guest, in which main makes the machine.
+   * @throws what Node says of a thread that cannot be
+   */
+  constructor(cpus: number) {
+    this.#control = new Int32Array(new SharedArrayBuffer(cpus * CONTROL_WORDS * 4))
+    this.#startThread(0)
   }
 
-  /** Starts all threads, parked. Resolves when the first is up: the others may still be on their way while it runs. */
-  async start(): Promise<void> {
-    const { vcpus, runBytes } = this.#options
+  /** The virtual machine that the threads are for. Called once. */
+  attach(options: VcpuThreadsOptions): void {
+    const bell = new EventFd()
+    const watch = watchFd(bell.fd, () => options.bus.wake(() => bell.drain()))
+    watch.unref()
+    this.#machine = { ...options, bell, watch }
+  }
+
+  /**
+   * Starts the others and lets all wait for `resume`. Some may still be on their way then; the guest does not run on those yet.
+   * @throws MesovirtError KVM_START
+   */
+  start(): void {
+    if (this.#failure !== undefined) throw new MesovirtError('KVM_START', `a vCPU thread cannot run here (${this.#failure})`)
+    const { vcpus, runBytes, bus, bell } = this.#attached
     const { libc } = ffi()
     for (const vcpu of vcpus) {
       const address = checked(libc.mmap(0, runBytes, PROT_READ_WRITE, MAP_SHARED, vcpu, 0), 'mapping a vCPU')
       this.#runs.push({ address, bytes: new Uint8Array(viewOf(address, runBytes)) })
     }
     this.#cleanup = onProcessEnd(() => this.#leave())
-    await new Promise<void>((resolve, reject) => {
-      vcpus.forEach((_, index) => this.#startThread(index, (error) => error === undefined ? resolve() : reject(error)))
+    vcpus.forEach((vcpu, index) => {
+      if (index > 0) this.#startThread(index)
+      const setup: WorkerSetup = { vcpu, runBytes, bus: bus.memory, bell: bell.fd }
+      this.#workers[index]?.postMessage(setup)
+      this.#store(index, SETUP, 1)
     })
   }
 
-  #startThread(index: number, onUp: (error?: Error) => void): void {
-    const { vcpus, runBytes, bus } = this.#options
-    const setup: WorkerSetup = {
-      index, vcpu: vcpus[index] as number, runBytes, control: this.#control.buffer as SharedArrayBuffer, bus: bus.memory, bell: this.#bell.fd,
-    }
-    const worker = new Worker(distFile('kvm-vcpu-worker.js'), { workerData: setup, stdin: false, trackUnmanagedFds: false })
+  get #attached(): Machine {
+    if (this.#machine === undefined) throw new Error('vCPU threads without a machine')
+    return this.#machine
+  }
+
+  #startThread(index: number): void {
+    const workerData: WorkerStart = { index, control: this.#control.buffer as SharedArrayBuffer }
+    const worker = new Worker(distFile('kvm-vcpu-worker.cjs'), { workerData, stdin: false, trackUnmanagedFds: false })
     this.#workers.push(worker)
-    worker.on('online', () => {
-      if (index === 0) onUp()
-    })
     worker.on('message', (message: WorkerMessage) => {
-      if (!this.#closed) this.#options.onEnd(message)
+      if (!this.#closed) this.#machine?.onEnd(message)
     })
     worker.on('error', (error) => {
       if (this.#closed) return
       const reason = error instanceof Error ? error.message : String(error)
-      onUp(new MesovirtError('KVM_START', `a vCPU thread cannot run here (${reason})`))
       this.#store(index, STATE, STATE_PARKED)
-      this.#options.onEnd({ kind: 'internal-error', cpu: index, detail: `the thread of vCPU ${index} failed: ${reason}` })
+      if (this.#runs.length === 0) this.#failure = reason
+      else this.#machine?.onEnd({ kind: 'internal-error', cpu: index, detail: `the thread of vCPU ${index} failed: ${reason}` })
     })
   }
 
   resume(): void {
-    this.#options.vcpus.forEach((_, index) => this.#request(index, REQUEST_RUN))
+    this.#workers.forEach((_, index) => this.#request(index, REQUEST_RUN))
   }
 
   /**
@@ -99,7 +120,7 @@ export class VcpuThreads {
    * parked.
    */
   park(): void {
-    const { vcpus, bus } = this.#options
+    const { vcpus, bus } = this.#attached
     for (let index = 0; index < vcpus.length; index++) this.#request(index, REQUEST_PARK)
     // All are kicked before any is waited for: with more vCPUs than processors each would otherwise compute on, in the way of the one that is to park.
     for (let index = 0; index < vcpus.length; index++) this.#kick(index)
@@ -122,13 +143,13 @@ export class VcpuThreads {
     this.#askToQuit()
     await Promise.all(this.#workers.map((worker) => worker.terminate()))
     this.#cleanup?.forget()
-    for (const { address } of this.#runs) ffi().libc.munmap(address, this.#options.runBytes)
+    for (const { address } of this.#runs) ffi().libc.munmap(address, this.#attached.runBytes)
   }
 
   /** No thread is left to ring. */
   closeBell(): void {
-    this.#watch.close()
-    this.#bell.close()
+    this.#machine?.watch.close()
+    this.#machine?.bell.close()
   }
 
   /** Host id of a thread; waits some milliseconds for one that is starting. */
@@ -154,7 +175,7 @@ export class VcpuThreads {
   }
 
   #askToQuit(): void {
-    this.#options.bus.abort()
+    this.#machine?.bus.abort()
     for (let index = 0; index < this.#workers.length; index++) {
       this.#request(index, REQUEST_QUIT)
       this.#kick(index)
@@ -169,8 +190,8 @@ export class VcpuThreads {
   }
 
   #isParked(index: number): boolean {
-    const { bus } = this.#options
-    return Atomics.load(this.#control, index * CONTROL_WORDS + STATE) === STATE_PARKED || (bus.inHandler && bus.isWaiting(index))
+    const bus = this.#machine?.bus
+    return Atomics.load(this.#control, index * CONTROL_WORDS + STATE) === STATE_PARKED || (bus !== undefined && bus.inHandler && bus.isWaiting(index))
   }
 
   #request(index: number, request: number): void {

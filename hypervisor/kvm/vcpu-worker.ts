@@ -3,7 +3,8 @@
  * Linux Documentation/virt/kvm/api.rst, sections 4.10 KVM_RUN and 5 "The kvm_run structure".
  */
 import os from 'node:os'
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
 import { VcpuBus } from '../../address-space/vcpu-bus.ts'
 import { signalEventFd } from '../../host/eventfd.ts'
 import { checked, errnoName, ffi, viewOf } from '../../host/ffi.ts'
@@ -14,29 +15,31 @@ import {
 } from './abi.ts'
 import { describeExit } from './describe-exit.ts'
 import { AccessHandler } from './access-handler.ts'
-import { CONTROL_WORDS, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, STATE, STATE_PARKED, STATE_RUNNING, THREAD } from './worker-control.ts'
-import type { WorkerMessage, WorkerSetup } from './worker-control.ts'
+import { CONTROL_WORDS, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, SETUP, STATE, STATE_PARKED, STATE_RUNNING, THREAD } from './worker-control.ts'
+import type { WorkerMessage, WorkerSetup, WorkerStart } from './worker-control.ts'
 
 const PROT_READ_WRITE = 3, MAP_SHARED = 1
 const { EINTR, EAGAIN } = os.constants.errno
 
-const setup = workerData as WorkerSetup
-const control = new Int32Array(setup.control, setup.index * CONTROL_WORDS * 4, CONTROL_WORDS)
+const { index, control: allControl } = workerData as WorkerStart
+const control = new Int32Array(allControl, index * CONTROL_WORDS * 4, CONTROL_WORDS)
 
 blockKickSignal()
 Atomics.store(control, THREAD, currentThreadId())
 Atomics.notify(control, THREAD)
+Atomics.wait(control, SETUP, 0)
+const setup = receiveMessageOnPort(parentPort as MessagePort)?.message as WorkerSetup
 
 const { libc, koffi } = ffi()
 const { ioctl } = libc
 const runAddress = checked(libc.mmap(0, setup.runBytes, PROT_READ_WRITE, MAP_SHARED, setup.vcpu, 0), 'mapping a vCPU')
 const run = new DataView(viewOf(runAddress, setup.runBytes))
-const bus = new VcpuBus({ buffer: setup.bus, slot: setup.index, port: { postMessage: () => signalEventFd(setup.bell) } })
+const bus = new VcpuBus({ buffer: setup.bus, slot: index, port: { postMessage: () => signalEventFd(setup.bell) } })
 const accesses = new AccessHandler(run, bus)
 
 /** Runs the guest until main asks for a pause (undefined), or something ends the vCPU. */
 function runGuest(): WorkerMessage | undefined {
-  const cpu = setup.index
+  const cpu = index
   for (;;) {
     if (ioctl(setup.vcpu, KVM_RUN, 0) === -1) {
       const errno = koffi.errno()
@@ -82,7 +85,7 @@ function guarded(): WorkerMessage | undefined {
   try {
     return runGuest()
   } catch (error) {
-    return { kind: 'internal-error', cpu: setup.index, detail: error instanceof Error ? error.stack ?? error.message : String(error) }
+    return { kind: 'internal-error', cpu: index, detail: error instanceof Error ? error.stack ?? error.message : String(error) }
   }
 }
 

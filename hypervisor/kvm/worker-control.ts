@@ -5,6 +5,7 @@
 export const REQUEST = 0 // REQUEST_*, stored by main and notified
 export const STATE = 1 // STATE_*, stored by the worker and notified
 export const THREAD = 2 // host thread id, 0 until the worker runs; notified
+export const SETUP = 3 // 1: the WorkerSetup is in the worker's mailbox; stored by main and notified
 export const CONTROL_WORDS = 16 // a cache line
 
 /** Stay outside the guest. */
@@ -17,12 +18,17 @@ export const REQUEST_QUIT = 2
 export const STATE_PARKED = 0
 export const STATE_RUNNING = 1
 
-export interface WorkerSetup {
+/** What a thread is born with. It may be born before there is a virtual machine, so as to be up when that is. */
+export interface WorkerStart {
   readonly index: number
+  readonly control: SharedArrayBuffer
+}
+
+/** The first and only message to it. */
+export interface WorkerSetup {
   /** descriptor of the vCPU, and the size of its kvm_run */
   readonly vcpu: number
   readonly runBytes: number
-  readonly control: SharedArrayBuffer
   readonly bus: SharedArrayBuffer
   /** descriptor that wakes main */
   readonly bell: number
