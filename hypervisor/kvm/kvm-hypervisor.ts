@@ -74,12 +74,12 @@ export class KvmHypervisor implements Hypervisor {
     try {
       this.#kvm = openKvm()
       opened.push(this.#kvm)
-      threads = new VcpuThreads(this.cpus)
-      this.#threads = threads
       requireCapabilities(this.#kvm)
       this.#checkCpus()
       allocated = allocateRam(options.ram.reduce((sum, { size }) => sum + size, 0), options.ramBacking)
       this.#ram = allocated
+      threads = new VcpuThreads(this.cpus)
+      this.#threads = threads
       this.#vm = createVm(this.#kvm)
       opened.push(this.#vm)
       requestValue(this.#vm, KVM_SET_TSS_ADDR, TSS_PAGES, 'KVM_SET_TSS_ADDR')
