@@ -1,11 +1,8 @@
 /** A KVM machine without a kernel: a small program in RAM, ports on which it reports, and whatever regions a test puts beside them. */
 import { setTimeout } from 'node:timers/promises'
-import { afterEach } from 'vitest'
 import { AddressSpace } from '../../address-space/address-space.ts'
 import type { BusServer } from '../../address-space/bus.ts'
 import { Region } from '../../address-space/region.ts'
-import { canLoad, describeWhere } from '../../test/support/optional.ts'
-import { kvmError, probeKvm, readKvmHost } from '../../host/kvm-device.ts'
 import type { CpuTopology, EntryState, HypervisorEvent, SegmentRegister } from '../hypervisor.ts'
 import { KvmHypervisor } from './kvm-hypervisor.ts'
 import { Program } from './program.fixture.ts'
@@ -31,17 +28,6 @@ export interface BareGuestOptions {
   readonly topology?: CpuTopology
   /** What is in the guest besides RAM: called before the program runs. */
   readonly build?: (guest: BareGuest) => void
-}
-
-const problem = process.platform === 'linux' ? probeKvm(readKvmHost()) : undefined
-const missing = problem === undefined ? 'the package koffi (npm install koffi)' : kvmError(problem).message
-
-/** The one place that decides whether what needs /dev/kvm is tested here; skipped by name, and a failure where CI=true. Machines are closed after each test. */
-export function describeKvm(name: string, tests: () => void): void {
-  describeWhere(process.platform === 'linux' && problem === undefined && canLoad('koffi'), missing, name, () => {
-    afterEach(closeGuests)
-    tests()
-  })
 }
 
 const OTHERS_PAGE = 9
@@ -156,12 +142,13 @@ export class BareGuest {
 
   /** Power-up, then vCPU 0 at the start of the program; runs it unless told otherwise. */
   async start(program: Program, { paused = false } = {}): Promise<void> {
-    this.load(program)
     await this.hypervisor.ready()
     await this.restart(program, { paused })
   }
 
+  /** Power-up once more, with the memory as it is but for the program. Only while paused. */
   async restart(program: Program, { paused = false } = {}): Promise<void> {
+    this.load(program)
     await this.hypervisor.reset()
     if (program.bits === 16) this.#catchUnexpected()
     if (program.bits === 64) this.#writePageTables()

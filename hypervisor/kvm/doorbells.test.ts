@@ -2,7 +2,8 @@
 import fs from 'node:fs'
 import { expect, it } from 'vitest'
 import type { Notifier, Region } from '../../address-space/region.ts'
-import { BareGuest, describeKvm, REPORT, startOthers } from './bare-guest.fixture.ts'
+import { BareGuest, REPORT, startOthers } from './bare-guest.fixture.ts'
+import { describeKvm } from './describe-kvm.fixture.ts'
 import { Program } from './program.fixture.ts'
 
 const DEVICE = 0xd000_0000

@@ -1,7 +1,8 @@
 /** Port and memory accesses of a guest, as its devices see them. Linux Documentation/virt/kvm/api.rst, section 5: KVM_EXIT_IO, KVM_EXIT_MMIO. */
 import { expect, it } from 'vitest'
 import { Region } from '../../address-space/region.ts'
-import { BareGuest, describeKvm, RAM_SIZE, REPORT } from './bare-guest.fixture.ts'
+import { BareGuest, RAM_SIZE, REPORT } from './bare-guest.fixture.ts'
+import { describeKvm } from './describe-kvm.fixture.ts'
 import { Program } from './program.fixture.ts'
 import type { Size } from './program.fixture.ts'
 

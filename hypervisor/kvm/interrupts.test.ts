@@ -1,7 +1,8 @@
 /** Interrupts into a KVM guest: lines through the PIC and the IOAPIC, messages, eventfds. Intel 8259A data sheet; Intel SDM volume 3, chapter 11; 82093AA data sheet. */
 import { expect, it } from 'vitest'
 import { EventFd } from '../../host/eventfd.ts'
-import { BareGuest, describeKvm, REPORT } from './bare-guest.fixture.ts'
+import { BareGuest, REPORT } from './bare-guest.fixture.ts'
+import { describeKvm } from './describe-kvm.fixture.ts'
 import { Program } from './program.fixture.ts'
 
 const PIC_COMMAND = 0x20, PIC_DATA = 0x21, SECOND_PIC_DATA = 0xa1, PIC_EDGE_LEVEL = 0x4d0

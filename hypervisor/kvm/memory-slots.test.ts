@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest'
 import { AddressSpace } from '../../address-space/address-space.ts'
 import { Region } from '../../address-space/region.ts'
-import { BareGuest, describeKvm, RAM_SIZE, REPORT, SPARE_SIZE, startOthers } from './bare-guest.fixture.ts'
+import { BareGuest, RAM_SIZE, REPORT, SPARE_SIZE, startOthers } from './bare-guest.fixture.ts'
+import { describeKvm } from './describe-kvm.fixture.ts'
 import { MemorySlots, slotsOf } from './memory-slots.ts'
 import { Program } from './program.fixture.ts'
 

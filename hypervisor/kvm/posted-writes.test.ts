@@ -1,7 +1,8 @@
 /** Posted writes and shadow reads of vCPUs on kvm, and their order: the rules are those of address-space/bus.ts. */
 import { expect, it } from 'vitest'
 import type { ShadowPage } from '../../address-space/bus.ts'
-import { BareGuest, describeKvm, REPORT, startOthers } from './bare-guest.fixture.ts'
+import { BareGuest, REPORT, startOthers } from './bare-guest.fixture.ts'
+import { describeKvm } from './describe-kvm.fixture.ts'
 import { Program } from './program.fixture.ts'
 
 const DEVICE = 0xd000_0000
