@@ -258,11 +258,12 @@ export class KvmHypervisor implements Hypervisor {
 
   #requirePaused(): void {
     if (this.#state !== 'paused') throw new MesovirtError('KVM_STATE', `the vCPUs are ${this.#state}: pause them first`)
+    this.#threads.settle()
   }
 
   /** The kernel answers for a vCPU that runs only once it has left the guest: main would wait, for a sleeping guest without end. */
   #requireStill(): void {
-    if (this.#state === 'running' || this.#state === 'closed') this.#requirePaused()
+    if (this.#state !== 'starting') this.#requirePaused()
   }
 
   #stopped(): void {

@@ -136,6 +136,12 @@ export class VcpuThreads {
     }
   }
 
+  /** After a park from inside an access: waits for the vCPUs that only counted as parked. Does nothing inside one. */
+  settle(): void {
+    if (this.#attached.bus.inHandler) return
+    if (this.#workers.some((_, index) => this.#load(index, STATE) !== STATE_PARKED)) this.park()
+  }
+
   /** Ends the threads. */
   async close(): Promise<void> {
     if (this.#closed) return
@@ -191,11 +197,15 @@ export class VcpuThreads {
 
   #isParked(index: number): boolean {
     const bus = this.#machine?.bus
-    return Atomics.load(this.#control, index * CONTROL_WORDS + STATE) === STATE_PARKED || (bus !== undefined && bus.inHandler && bus.isWaiting(index))
+    return this.#load(index, STATE) === STATE_PARKED || (bus !== undefined && bus.inHandler && bus.isWaiting(index))
   }
 
   #request(index: number, request: number): void {
     this.#store(index, REQUEST, request)
+  }
+
+  #load(index: number, word: number): number {
+    return Atomics.load(this.#control, index * CONTROL_WORDS + word)
   }
 
   #store(index: number, word: number, value: number): void {
