@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [boot|startup|idle|cpu ...] [--rounds N] [--all] [--json FILE] [--write-docs]`: measures mesovirt and QEMU's software CPU in turns and prints
+ * `npm run bench -- [boot|startup|idle|cpu|kvm ...] [--rounds N] [--all] [--json FILE] [--write-docs]`: measures mesovirt and QEMU in turns and prints
  * medians, ratios and targets; more options for those who tune. Its exit status says only whether it could measure.
  */
 import fs from 'node:fs'
@@ -12,12 +12,13 @@ import type { Bench } from './context.ts'
 import { cpu } from './cpu.ts'
 import { hostFacts } from './host.ts'
 import { idle } from './idle.ts'
+import { kvm } from './kvm.ts'
 import { docsPage, hostLines, jsonOf, textTable } from './report.ts'
 import type { Run } from './report.ts'
 import { startup } from './startup.ts'
 import type { Figure } from './statistics.ts'
 
-const BENCHES: Readonly<Record<string, Bench>> = { boot, startup, idle, cpu }
+const BENCHES: Readonly<Record<string, Bench>> = { boot, startup, idle, cpu, kvm }
 const DOCS = path.join('docs', 'PERFORMANCE.md')
 const USAGE = `usage: npm run bench -- [${Object.keys(BENCHES).join('|')} ...] [options]
 
@@ -69,7 +70,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const command = argv.filter((word) => word !== '--write-docs').join(' ')
   const run: Run = { host, command, date: new Date().toISOString().slice(0, 10), rounds, figures, notes }
   if (values.json !== undefined) fs.writeFileSync(values.json, jsonOf(run))
-  if (values['write-docs']) fs.writeFileSync(DOCS, docsPage(run))
+  if (values['write-docs']) fs.writeFileSync(DOCS, docsPage(fs.existsSync(DOCS) ? fs.readFileSync(DOCS, 'utf8') : '', run))
   return 0
 }
 

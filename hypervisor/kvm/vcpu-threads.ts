@@ -82,6 +82,8 @@ export class VcpuThreads {
       this.#runs.push({ address, bytes: new Uint8Array(viewOf(address, runBytes)) })
     }
     this.#cleanup = onProcessEnd(() => this.#leave())
+    // A thread allocates next to nothing while it runs a guest. V8 reads this for each thread that starts later: half a megabyte less, bench/LOSERS.md.
+    if (vcpus.length > 1) process.getBuiltinModule('node:v8').setFlagsFromString('--max-semi-space-size=1')
     vcpus.forEach((vcpu, index) => {
       if (index > 0) this.#startThread(index)
       const setup: WorkerSetup = { vcpu, runBytes, bus: bus.memory, bell: bell.fd }
