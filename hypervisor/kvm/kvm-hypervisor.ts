@@ -162,6 +162,7 @@ export class KvmHypervisor implements Hypervisor {
     this.#requirePaused()
     this.interrupts.reset()
     for (const vcpu of this.#vcpus) vcpu.reset()
+    this.#threads.forgetEnds()
     this.#pausedClock = undefined
     this.#resetNs = this.now()
   }

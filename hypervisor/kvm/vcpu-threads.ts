@@ -14,7 +14,7 @@ import type { FdWatch } from '../../host/fd-watch.ts'
 import { checked, ffi, viewOf } from '../../host/ffi.ts'
 import { kickThread } from '../../host/signals.ts'
 import { RUN_IMMEDIATE_EXIT } from './abi.ts'
-import { CONTROL_WORDS, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, SETUP, STATE, STATE_PARKED, STATE_RUNNING, THREAD } from './worker-control.ts'
+import { CONTROL_WORDS, ENDED, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, SETUP, STATE, STATE_PARKED, STATE_RUNNING, THREAD } from './worker-control.ts'
 import type { WorkerMessage, WorkerSetup, WorkerStart } from './worker-control.ts'
 
 const PROT_READ_WRITE = 3, MAP_SHARED = 1
@@ -113,7 +113,9 @@ export class VcpuThreads {
     })
   }
 
+  /** Lets all run, unless one has ended since the last reset. */
   resume(): void {
+    if (this.#workers.some((_, index) => this.#load(index, ENDED) === 1)) return
     this.#workers.forEach((_, index) => this.#request(index, REQUEST_RUN))
   }
 
@@ -136,6 +138,11 @@ export class VcpuThreads {
         kickAt = now + KICK_AGAIN_MS
       }
     }
+  }
+
+  /** A reset lets ended vCPUs run again. */
+  forgetEnds(): void {
+    this.#workers.forEach((_, index) => this.#store(index, ENDED, 0))
   }
 
   /** After a park from inside an access: waits for the vCPUs that only counted as parked. Does nothing inside one. */

@@ -15,7 +15,7 @@ import {
 } from './abi.ts'
 import { describeExit } from './describe-exit.ts'
 import { AccessHandler } from './access-handler.ts'
-import { CONTROL_WORDS, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, SETUP, STATE, STATE_PARKED, STATE_RUNNING, THREAD } from './worker-control.ts'
+import { CONTROL_WORDS, ENDED, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, SETUP, STATE, STATE_PARKED, STATE_RUNNING, THREAD } from './worker-control.ts'
 import type { WorkerMessage, WorkerSetup, WorkerStart } from './worker-control.ts'
 
 const PROT_READ_WRITE = 3, MAP_SHARED = 1
@@ -95,7 +95,8 @@ while (waitWhileParked() === REQUEST_RUN && !bus.aborted) {
   if (Atomics.load(control, REQUEST) !== REQUEST_RUN) continue
   const message = guarded()
   if (message === undefined) continue
-  // What ended this vCPU ends the run of all: main asks for the pause, this thread is in it already.
+  // What ended this vCPU ends the run of all: main asks for the pause, this thread is in it already, and stays so if main resumes before it has heard.
+  Atomics.store(control, ENDED, 1)
   Atomics.compareExchange(control, REQUEST, REQUEST_RUN, REQUEST_PARK)
   parentPort?.postMessage(message)
 }

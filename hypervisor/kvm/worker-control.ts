@@ -6,6 +6,7 @@ export const REQUEST = 0 // REQUEST_*, stored by main and notified
 export const STATE = 1 // STATE_*, stored by the worker and notified
 export const THREAD = 2 // host thread id, 0 until the worker runs; notified
 export const SETUP = 3 // 1: the WorkerSetup is in the worker's mailbox; stored by main and notified
+export const ENDED = 4 // 1: this vCPU has shut down or failed; stored by the worker, taken back by main with a reset. Nothing runs meanwhile
 export const CONTROL_WORDS = 16 // a cache line
 
 /** Stay outside the guest. */
