@@ -198,6 +198,7 @@ function fileProblem(code: string): string {
   switch (code) {
     case 'ENOENT': case 'ENOTDIR': return 'its folder does not exist; check the path'
     case 'EACCES': case 'EPERM': return 'no permission; change the mode or the owner'
+    case 'EISDIR': return 'there is no such folder; make it'
     case 'EROFS': return 'the file system is read-only; use another place'
     case 'ENOSPC': case 'EDQUOT': return 'the file system is full; use another place'
     case 'EFBIG': return 'the file system takes no file of that size; use another place'

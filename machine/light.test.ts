@@ -263,3 +263,14 @@ test('without a serial backend there is no COM1, and reads answer all ones', asy
   expect(machine.board.ports.read(COM1 + 5, 1)).toBe(0xff)
   expect(machine.board.acpiHardware.serial).toBeNull()
 })
+
+test('what takes long before the start ends when somebody quits; memory that is gone cannot be read', async () => {
+  build({ ramBacking: { preallocate: true } })
+  const { ramBacking } = hypervisor.options
+  expect([ramBacking?.preallocate, ramBacking?.signal?.aborted]).toEqual([true, false])
+  machine.quit('host-qmp-quit')
+  expect(ramBacking?.signal?.aborted).toBe(true)
+  expect(machine.readPhysical(0x1000, 2)).toEqual(new Uint8Array(2))
+  await machine.close()
+  expect(() => machine.readPhysical(0x1000, 2)).toThrow('the machine has ended, and its memory is gone')
+})

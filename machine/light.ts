@@ -78,6 +78,8 @@ export class LightMachine {
   /** Whoever quits does not wait for gigabytes of memory to be preallocated. */
   readonly #quitting = new AbortController()
   #loading = false
+  /** Its memory may be unmapped: who reads it now would end the process. */
+  #closed = false
   #started = false
   #kernelFailed = false
   /** A guest's request is on its way: more of them before it is served change nothing. */
@@ -192,6 +194,7 @@ export class LightMachine {
   /** Releases threads and memory. Call it last; pending calls are rejected. */
   async close(): Promise<void> {
     this.#over = true
+    this.#closed = true
     await this.#hypervisor.close()
     this.board.close()
   }
@@ -212,8 +215,9 @@ export class LightMachine {
     return `${this.board.memory.describe()}\n${this.board.ports.describe()}`
   }
 
-  /** @throws MesovirtError GUEST_ADDRESS */
+  /** @throws MesovirtError GUEST_ADDRESS, MACHINE_CLOSED */
   readPhysical(address: number, length: number): Uint8Array {
+    if (this.#closed) throw new MesovirtError('MACHINE_CLOSED', 'the machine has ended, and its memory is gone')
     return this.board.ram.read(address, length)
   }
 
