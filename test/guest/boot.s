@@ -14,7 +14,12 @@ pvh_start:
   cli
   cld
   mov $stack_top, %esp
-  push $main
+  mov 24(%ebx), %eax            # cmdline_paddr of struct hvm_start_info (Xen, PVH boot protocol)
+  test %eax, %eax
+  jz 1f
+  cmpl $0x756d6571, (%eax)      # "qemu": the processor is QEMU's although its CPUID does not say so, as under kvm in QEMU
+  sete is_qemu
+1:push $main
 enter_long_mode32:              # from 32-bit protected mode without paging, to the 64-bit address on the stack
   mov $CR4_DEFAULT, %eax
   mov %eax, %cr4
@@ -77,7 +82,12 @@ main:
   mov $0x40000000, %eax         # a few checks would leave QEMU's TCG in a state that nothing recovers from
   cpuid
   cmp $0x54474354, %ebx
-  sete is_qemu
+  sete %al
+  or %al, is_qemu
+  xor %eax, %eax
+  cpuid
+  cmp $0x68747541, %ebx         # "Auth"enticAMD
+  sete is_amd
   call describe_tss
   mov $TSS, %eax
   ltr %ax
@@ -654,7 +664,7 @@ records: .skip 24 * 300
 .endm
 VAR trap_vector, trap_error, trap_rip, trap_cs, trap_rflags, trap_rsp, trap_ss, trap_cr2, trap_dr6, trap_frame, trap_hook, trap_count
 VAR trap_rax, trap_rcx, trap_rdx, trap_rbx, trap_rbp, trap_rsi, trap_rdi, trap_r11
-VAR is_qemu, recover_rip, recover_rsp, user_rip, user_cs, user_flags
+VAR is_qemu, is_amd, recover_rip, recover_rsp, user_rip, user_cs, user_flags
 VAR report_name, report_got, report_want, want_vector, want_error, want_rip, passed, failed
 .global vector_count
 vector_count: .skip 1024

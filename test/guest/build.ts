@@ -51,9 +51,18 @@ export function parseReport(text: string): GuestReport {
   return { passed, failed, skipped, complete: lines.includes(`DONE pass=${passed.length} fail=${failed.length}`) }
 }
 
-/** Is this check one that QEMU is known to get wrong (qemu-deviates.txt)? */
+/** Is this check one that QEMU's processor is known to get wrong (qemu-deviates.txt)? */
 export function qemuDeviates(name: string): boolean {
-  const patterns = fs.readFileSync(path.join(SOURCES, 'qemu-deviates.txt'), 'utf8').split('\n')
+  return isListed('qemu-deviates.txt', name)
+}
+
+/** Is this check one that KVM or its host is known to answer otherwise (kvm-deviates.txt)? */
+export function kvmDeviates(name: string): boolean {
+  return isListed('kvm-deviates.txt', name)
+}
+
+function isListed(file: string, name: string): boolean {
+  const patterns = fs.readFileSync(path.join(SOURCES, file), 'utf8').split('\n')
     .filter((line) => line !== '' && !line.startsWith('#')).map((line) => line.split(/\s/)[0] ?? '')
   return patterns.some((pattern) => pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern)
 }

@@ -105,7 +105,9 @@ suite_privilege:
   IRET_FAULT data-cs, 13, KDATA, KDATA, KDATA, 0
   IRET_FAULT cs-beyond-gdt, 13, 0x1f8, KDATA, 0x1f8, 0
   IRET_FAULT not-present-cs, 11, NPCODE, KDATA, NPCODE, 0
+  NOT_ON_QEMU "privilege.iret.bad-code", 3f
   IRET_FAULT bad-code, 13, BADCODE, KDATA, BADCODE, landing
+3:
   IRET_FAULT inner-ring, 13, U64&~3, KDATA, U64&~3, 0
   IRET_FAULT ss-wrong-ring, 13, KDATA, KDATA, U64, 0
   IRET_FAULT ss-code, 13, U64&~3, U64, U64, 0
@@ -189,6 +191,7 @@ suite_privilege:
   MSR 0xc0000080, 0xd01
 
   # ---- SYSENTER, SYSEXIT
+  NOT_ON_AMD "privilege.sysenter", .Lsysenter_end
   MSR 0x174, 0
   FAULT "privilege.sysenter.null-cs", 13, 0, sysenter
   FAULT "privilege.sysexit.null-cs", 13, 0, sysexitl
@@ -218,6 +221,7 @@ suite_privilege:
 2:TRAP "privilege.sysexit.compat", VEC_DONE, 0, u32_done_end+USER_BASE
   mov trap_cs, %rax
   CHECK "privilege.sysexit.cs32", K64+19
+.Lsysenter_end:
 
   # ---- far transfers and call gates
   TRY 2f
@@ -249,7 +253,9 @@ suite_privilege:
   FARJUMP null, 13, 0, 0
   FARJUMP data, 13, KDATA, KDATA
   FARJUMP not-present, 11, NPCODE, NPCODE
+  NOT_ON_QEMU "privilege.ljmp.bad-code", 4f
   FARJUMP bad-code, 13, BADCODE, BADCODE, landing
+4:
   FARJUMP tss, 13, TSS, TSS
   FARJUMP dpl3-non-conforming, 13, U64&~3, U64&~3
   FARJUMP conforming, -1, 0, CONF64
