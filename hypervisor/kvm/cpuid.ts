@@ -49,7 +49,8 @@ export function guestCpuid(supported: readonly CpuidEntry[], index: number, topo
   const apicId = apicIdOf(index, topology)
   const shifts = topologyShifts(topology)
   const perPackage = topology.dies * topology.cores * topology.threads
-  const rebuilt = new Set([0xb, 0x1f])
+  // AMD's own topology leaf, 0x80000026, is left out: without it a guest takes 0xb.
+  const rebuilt = new Set([0xb, 0x1f, 0x8000_0026])
   const table = supported.filter(({ leaf }) => !rebuilt.has(leaf)).map((entry) => adapt({ ...entry }))
   const level = (leaf: number, subleaf: number, shift: number, processors: number, type: number): CpuidEntry =>
     ({ leaf, subleaf, flags: SIGNIFICANT_INDEX, eax: shift, ebx: processors, ecx: subleaf | type << 8, edx: apicId })
