@@ -72,6 +72,18 @@ describe('guest memory', () => {
     expect(() => ram.writeU64(bad, 1n)).toThrow(code)
   })
 
+  it('gives live views of a range, one for each block it lies in', () => {
+    const ram = new GuestMemory([block(0, 0x100), block(0x100, 0x80), block(FOUR_GIB, 0x100)])
+    const parts = ram.parts(0xfe, 4)
+    expect(parts?.map((part) => part.length)).toEqual([2, 2])
+    ram.write(0xfe, Uint8Array.of(1, 2, 3, 4))
+    expect(parts?.map((part) => [...part])).toEqual([[1, 2], [3, 4]])
+    expect(ram.parts(FOUR_GIB, 0x100)?.[0]).toHaveLength(0x100)
+    for (const [address, length] of [[0x17f, 2], [FOUR_GIB - 1, 2], [0x200, 1], [FOUR_GIB, 0x101], [0, 2 ** 53], [-1, 1], [0.5, 1], [2 ** 64, 1]] as const) {
+      expect(ram.parts(address, length)).toBeUndefined()
+    }
+  })
+
   it('refuses blocks that overlap or do not match their bytes', () => {
     const code = expect.objectContaining({ code: 'GUEST_MEMORY_LAYOUT' })
     expect(() => new GuestMemory([block(0, 0x100), block(0xff, 0x10)])).toThrow(code)

@@ -89,6 +89,19 @@ export class GuestMemory {
     return block.bytes.subarray(from, from + length)
   }
 
+  /** Live views (see slice) of all of [gpa, gpa + length), one for each block it lies in; undefined where some of it is no RAM. */
+  parts(gpa: number, length: number): readonly Uint8Array[] | undefined {
+    if (!isAddress(gpa) || !isAddress(length)) return undefined
+    const first = this.#find(gpa)
+    if (first === undefined) return undefined
+    const from = gpa - first.guestAddress
+    if (gpa + length <= first.end) return [first.bytes.subarray(from, from + length)]
+    if (!this.contains(gpa, length)) return undefined
+    const parts: Uint8Array[] = []
+    this.#eachPart(gpa, length, (block, start, count) => parts.push(block.bytes.subarray(start, start + count)))
+    return parts
+  }
+
   /** Sets `length` bytes to `byte`. */
   fill(gpa: number, length: number, byte: number): void {
     this.#check(gpa, length)
