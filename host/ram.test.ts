@@ -6,10 +6,12 @@ import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { mappingAt, mappings } from '../test/support/mappings.ts'
 import { canLoad, describeWhere } from '../test/support/optional.ts'
-import { ffi } from './ffi.ts'
-import { allocateRam, mapsOverWasm } from './ram.ts'
+import { addressOf, ffi } from './ffi.ts'
+import type { Libc } from './ffi.ts'
+import { allocateRam, mapsOverMemory } from './ram.ts'
 import type { Ram } from './ram.ts'
 import type { RamBacking } from './ram-backing.ts'
+import { wasm } from './wasm.ts'
 
 const MIB = 2 ** 20, GIB = 2 ** 30
 const HUGE_PAGE = 2 * MIB
@@ -181,9 +183,11 @@ async function inLimitedProcess(script: string): Promise<string> {
 describe('mapping over a WebAssembly memory', () => {
   it.runIf(process.platform === 'linux' && canLoad('koffi'))('is tried out, and a host on which it only seems to work is recognised', () => {
     const { libc } = ffi()
-    expect(mapsOverWasm(libc)).toBe(true)
-    expect(mapsOverWasm({ ...libc, mmap: () => -1 })).toBe(false)
-    expect(mapsOverWasm({ ...libc, mmap: (address) => address })).toBe(false)
-    expect(mapsOverWasm({ ...libc, memfd_create: () => -1 })).toBe(false)
+    const bytes = new Uint8Array(new wasm.Memory({ initial: 2, maximum: 2, shared: true }).buffer)
+    const tryOut = (calls: Partial<Libc>) => mapsOverMemory({ ...libc, ...calls }, addressOf(bytes), bytes)
+    expect(tryOut({ mmap: () => -1 })).toBe(false)
+    expect(tryOut({ mmap: (address) => address })).toBe(false)
+    expect(tryOut({ memfd_create: () => -1 })).toBe(false)
+    expect(tryOut({})).toBe(true)
   })
 })

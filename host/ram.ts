@@ -3,6 +3,7 @@
  * SharedArrayBuffer, and mmap(2) above. A file (ram-backing.ts) is mapped over either of them.
  */
 import fs from 'node:fs'
+import { addressSpaceLeft } from './address-space-limit.ts'
 import { MesovirtError } from './errors.ts'
 import { addressOf, checked, errnoName, ffi, lastErrno, viewOf } from './ffi.ts'
 import type { Libc } from './ffi.ts'
@@ -21,6 +22,7 @@ const LONGEST_VIEW = 2 * GIB
 const PROT_READ_WRITE = 3
 const MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000
 const MADV_HUGEPAGE = 14, MADV_DONTDUMP = 16
+const MFD_CLOEXEC = 1
 const FAILED = -1
 
 export interface Ram {
@@ -79,9 +81,12 @@ export function alignedOffset(buffer: SharedArrayBuffer, offset: number, alignme
 export function allocateRam(size: number, backing: RamBacking = {}): Ram {
   return withRamFile(size, backing, (file) => {
     const alignment = ramAlignment(file)
-    const buffer = size + alignment <= WASM_LIMIT && (file === undefined || canMapOver()) ? wasmBuffer(size + alignment) : undefined
-    const place = buffer === undefined ? mappedPlace(size, alignment) : bufferPlace(buffer, alignedOffset(buffer, 0, alignment), size)
-    return settle(place, file, backing)
+    // WebAssembly reserves 10 GiB around a memory: where address space is limited that would be missing for the threads.
+    const fits = size + alignment <= WASM_LIMIT && addressSpaceLeft() === Infinity
+    const buffer = fits ? wasmBuffer(size + alignment) : undefined
+    const inBuffer = buffer === undefined ? undefined : bufferPlace(buffer, alignedOffset(buffer, 0, alignment), size)
+    const usable = inBuffer !== undefined && (file === undefined || canMapOver(inBuffer))
+    return settle(usable ? inBuffer : mappedPlace(size, alignment), file, backing)
   })
 }
 
@@ -91,10 +96,11 @@ export function allocateRam(size: number, backing: RamBacking = {}): Ram {
  * @throws MesovirtError RAM_ALLOCATION, RAM_HUGE_PAGES, RAM_MAPPING
  */
 export function ramInBuffer(buffer: SharedArrayBuffer, start: number, size: number, file: RamFile | undefined, backing: RamBacking): Ram {
-  if (file !== undefined && !canMapOver()) {
+  const place = bufferPlace(buffer, start, size)
+  if (file !== undefined && !canMapOver(place)) {
     throw new MesovirtError('RAM_MAPPING', `${file.option}: a file cannot be mapped over the memory of a WebAssembly here; leave the option out, or use -accel kvm`)
   }
-  return settle(bufferPlace(buffer, start, size), file, backing)
+  return settle(place, file, backing)
 }
 
 function settle(place: Place, file: RamFile | undefined, backing: RamBacking): Ram {
@@ -150,7 +156,7 @@ function wasmBuffer(size: number): SharedArrayBuffer | undefined {
   try {
     return new wasm.Memory({ initial: pages, maximum: pages, shared: true }).buffer
   } catch {
-    return undefined // It reserves gigabytes around itself; mmap may still find room for RAM alone.
+    return undefined // mmap may still find room for RAM alone
   }
 }
 
@@ -197,19 +203,25 @@ function requireNative(backing: RamBacking): void {
 
 let mapsOver: boolean | undefined
 
-function canMapOver(): boolean {
-  return mapsOver ??= mapsOverWasm(ffi().libc)
+/** Once per process. The place is empty before and afterwards. */
+function canMapOver(place: Place): boolean {
+  if (mapsOver === undefined) {
+    mapsOver = mapsOverMemory(ffi().libc, place.address, place.views(0, Math.min(place.size, 2 * WASM_PAGE))[0] as Uint8Array)
+    place.clear()
+  }
+  return mapsOver
 }
 
-/** Tries it: V8 says nothing about what lies behind its memories. Bytes must arrive both ways, and the rest of the memory stay as it is. */
-export function mapsOverWasm(libc: Pick<Libc, 'mmap' | 'memfd_create'>): boolean {
-  const bytes = new Uint8Array(new wasm.Memory({ initial: 2, maximum: 2, shared: true }).buffer)
+/**
+ * Tries it: V8 says nothing about what lies behind its memories. Bytes must arrive both ways, and the rest of the memory stay as it is.
+ * @param bytes what JavaScript sees at the address, 128 KiB
+ */
+export function mapsOverMemory(libc: Pick<Libc, 'mmap' | 'memfd_create'>, address: number, bytes: Uint8Array): boolean {
   bytes[WASM_PAGE] = 3
-  const fd = libc.memfd_create('mesovirt-probe', 1)
+  const fd = libc.memfd_create('mesovirt-probe', MFD_CLOEXEC)
   if (fd < 0) return false
   try {
     fs.ftruncateSync(fd, WASM_PAGE)
-    const address = addressOf(bytes)
     if (libc.mmap(address, WASM_PAGE, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) !== address) return false
     fs.writeSync(fd, Uint8Array.of(1), 0, 1, 5)
     bytes[WASM_PAGE - 1] = 2

@@ -175,6 +175,16 @@ describeWhere(HAS_NATIVE, NATIVE, 'a mistake about memory is one line, and nothi
   })
 })
 
+describeWhere(process.platform === 'linux', 'Linux', 'a limit of the address space (ulimit -v)', () => {
+  it('that leaves no room for the memory of a machine on tcg is one line', () => {
+    const limited = ['-c', 'ulimit -v 8000000; exec "$@"', 'sh', process.execPath, MESOVIRT, ...bare(scratch(), { '-accel': 'tcg' })]
+    const { status, stdout, stderr } = spawnSync('sh', limited, { encoding: 'utf8', input: '', timeout: 120_000, killSignal: 'SIGKILL' })
+    expect({ status, stdout }, stderr).toEqual({ status: 1, stdout: '' })
+    expect(stderr).toMatch(
+      /^mesovirt: the host cannot give the machine \d+ MiB of memory; raise the limit of the address space \(ulimit -v\): WebAssembly reserves 10 GiB of it\n$/)
+  })
+})
+
 /** Private mounts, and pages for the time of the test. */
 function canMountHugePages(): boolean {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return false

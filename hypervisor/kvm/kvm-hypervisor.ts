@@ -9,6 +9,7 @@ import type { AddressSpace } from '../../address-space/address-space.ts'
 import type { EventLine } from '../../address-space/bus.ts'
 import type { FlatView } from '../../address-space/flat-view.ts'
 import type { RamBlock } from '../../address-space/guest-memory.ts'
+import { checkThreadRoom } from '../../host/address-space-limit.ts'
 import { MesovirtError } from '../../host/errors.ts'
 import { ffi, lastErrno } from '../../host/ffi.ts'
 import { openKvm } from '../../host/kvm-device.ts'
@@ -78,6 +79,7 @@ export class KvmHypervisor implements Hypervisor {
       this.#checkCpus()
       allocated = allocateRam(options.ram.reduce((sum, { size }) => sum + size, 0), options.ramBacking)
       this.#ram = allocated
+      checkThreadRoom(this.cpus)
       threads = new VcpuThreads(this.cpus)
       this.#threads = threads
       this.#vm = createVm(this.#kvm)

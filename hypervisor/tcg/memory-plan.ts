@@ -1,4 +1,5 @@
 /** Where everything goes in the one shared WebAssembly memory of the software CPU; the fixed part is core/layout.ts. */
+import { addressSpaceLeft, checkThreadRoom } from '../../host/address-space-limit.ts'
 import { MesovirtError } from '../../host/errors.ts'
 import type { RamRequest } from '../hypervisor.ts'
 import { CPU_AREA, CPU_STRIDE, PAGE_BYTES } from './core/layout.ts'
@@ -97,14 +98,17 @@ export function planMemory(cpus: number, ram: readonly RamRequest[], room = 0): 
   return { blockTable, pageInfo, decoded, decodedEnd: decoded + DECODED_BYTES, ramBase, ramEnd, ramOffsets, pages: Math.max(MIN_PAGES, Math.ceil((ramEnd + room) / WASM_PAGE)) }
 }
 
-/** @throws MesovirtError TCG_MEMORY when the host has no room for it */
+/** @throws MesovirtError TCG_MEMORY when the host has no room for it, RAM_ALLOCATION when its thread has none beside it */
 export function makeMemory(plan: MemoryPlan): WasmMemory {
+  let memory: WasmMemory
   try {
-    return new wasm.Memory({ initial: plan.pages, maximum: plan.pages, shared: true })
+    memory = new wasm.Memory({ initial: plan.pages, maximum: plan.pages, shared: true })
   } catch (cause) {
-    throw new MesovirtError('TCG_MEMORY',
-      `the host cannot give the machine ${Math.ceil(plan.pages * WASM_PAGE / MIB)} MiB of memory; use a smaller -m`, { cause })
+    const advice = addressSpaceLeft() === Infinity ? 'use a smaller -m' : 'raise the limit of the address space (ulimit -v): WebAssembly reserves 10 GiB of it'
+    throw new MesovirtError('TCG_MEMORY', `the host cannot give the machine ${Math.ceil(plan.pages * WASM_PAGE / MIB)} MiB of memory; ${advice}`, { cause })
   }
+  checkThreadRoom(1)
+  return memory
 }
 
 function alignUp(value: number, alignment: number): number {
