@@ -1,6 +1,6 @@
 /** What this accelerator needs of the kernel's KVM: Linux Documentation/virt/kvm/api.rst, section 4.4 KVM_CHECK_EXTENSION. All of it is in Linux 4.20. */
 import { MesovirtError } from '../../host/errors.ts'
-import { ffi } from '../../host/ffi.ts'
+import { errnoName, ffi, lastErrno } from '../../host/ffi.ts'
 import { KVM_CHECK_EXTENSION, KVM_GET_API_VERSION } from './abi.ts'
 
 export interface Capability { readonly name: string; readonly number: number; readonly why: string }
@@ -40,6 +40,7 @@ export function extension(kvm: number, number: number): number {
 /** @throws MesovirtError KVM_CAPABILITY, with the list of what is missing */
 export function requireCapabilities(kvm: number): void {
   const version = ffi().libc.ioctl(kvm, KVM_GET_API_VERSION, 0)
+  if (version === -1) throw new MesovirtError('KVM_CAPABILITY', `/dev/kvm does not answer as KVM does (${errnoName(lastErrno())}); use -accel tcg`)
   if (version !== API_VERSION) throw new MesovirtError('KVM_CAPABILITY', `/dev/kvm speaks version ${version} of its interface, not ${API_VERSION}; use -accel tcg`)
   const missing = missingCapabilities(kvm)
   if (missing.length === 0) return
