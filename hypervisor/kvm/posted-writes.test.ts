@@ -127,4 +127,19 @@ describeKvm('posted writes and shadow reads on kvm', () => {
     await guest.hypervisor.pause()
     expect(device.log).toEqual(Array.from({ length: device.log.length }, (_, index) => `posted ${index + 1}`))
   })
+
+  it('what a vCPU posts before it shuts down is there after a pause', async () => {
+    const guest = new BareGuest()
+    const device = addDevice(guest)
+    // Posts, then loads an interrupt table of no entries and faults: its thread stands still by itself.
+    const program = counting(new Program(32), 10, (body) => body.writeFrom('ecx', DEVICE + POSTED)).writeFrom('ecx', FLAG_0).mov('ebx', 0x3000).raw(0x0f, 0x01, 0x1b, 0x0f, 0x0b)
+    await guest.start(program, { paused: true })
+    const resumed = guest.hypervisor.resume()
+    const words = new Int32Array(guest.ram.bytes.buffer, guest.ram.bytes.byteOffset + FLAG_0, 1)
+    for (const end = performance.now() + 10_000; Atomics.load(words, 0) === 0 && performance.now() < end;);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
+    await resumed
+    await guest.hypervisor.pause()
+    expect(device.log).toHaveLength(10)
+  })
 })
