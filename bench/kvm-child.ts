@@ -2,6 +2,8 @@
  * A process of the kvm bench: runs the guests of kvm-guest.ts on the KVM accelerator as the machine does, with the bench's devices around them. Prints one
  * line of JSON. Bundled by kvm.ts, with the built vCPU worker beside it. Arguments: passes of a loop, ticks of the pause after which main sleeps.
  */
+import { spawnSync } from 'node:child_process'
+import os from 'node:os'
 import { AddressSpace } from '../address-space/address-space.ts'
 import { Region } from '../address-space/region.ts'
 import type { EntryState } from '../hypervisor/hypervisor.ts'
@@ -63,8 +65,21 @@ class Machine {
     this.hypervisor.enter(0, FLAT)
   }
 
+  /**
+   * `apart`: main and the vCPU's thread each on a processor of its own, which is what a loop that keeps both busy is about; on a busy host the scheduler
+   * may put both on one. False: where the scheduler likes.
+   */
+  place(apart: boolean): void {
+    const all = `0-${os.cpus().length - 1}`
+    if (os.cpus().length < 2) return
+    for (const [thread, processor] of [[process.pid, '0'], [this.hypervisor.threadId(0), '1']] as const) {
+      spawnSync('taskset', ['-pc', apart ? processor : all, String(thread)])
+    }
+  }
+
   async run(loop: Loop): Promise<LoopResult> {
     await this.prepare(loopGuest(loop))
+    this.place(loop.pause === 0)
     let startedAt = 0n
     const elapsed = await new Promise<bigint>((resolve) => {
       this.#onMarker = (value) => {

@@ -5,6 +5,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
 import { build } from 'esbuild'
 import { kvmKind, probeKvm, readKvmHost } from '../host/kvm-device.ts'
@@ -32,6 +33,7 @@ export const kvm: Bench = async (context) => {
     context.note(`kvm: not measured: ${problem.what}`)
     return []
   }
+  if (os.getPriority() !== 0) context.note(`kvm: at priority ${os.getPriority()} (nice)`)
   const kind = kvmKind(host)
   context.note(`kvm: ${kind === 'pvm' ? 'KVM without hardware (PVM): exits cost several times those of a processor with virtualization' : `KVM on ${kind}`}`)
   const folder = fs.mkdtempSync(path.join(fs.mkdirSync(WORK, { recursive: true }) ?? WORK, 'run-'))
@@ -90,7 +92,7 @@ async function exits(context: Context, folder: string): Promise<Figure[]> {
     const times = ours.flatMap(({ pauses }) => pauses.find((each) => each.cpus === cpus)?.ms ?? [])
     figures.push({ bench: BENCH, name: `pause of ${cpus} busy vCPU${cpus > 1 ? 's' : ''}`, unit: 'ms', better: 'lower', ours: times, target: 5 })
   }
-  context.note('kvm: exits are timed one by one in the guest, medians of a round; peer: bench/kvm-exits.c, where a thread in poll(2) stands for main')
+  context.note('kvm: exits are timed one by one in the guest, medians of a round; peer: bench/kvm-exits.c, where a thread in poll(2) stands for main. Main and the vCPU are kept on processors of their own, except where main is asleep')
   return figures
 }
 
