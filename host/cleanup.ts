@@ -11,15 +11,18 @@ export interface Cleanup {
 /** Signals that end a process which does not handle them. */
 const ENDING_SIGNALS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const
 
-const steps = new Set<() => void>()
+type Step = (status?: number) => void
+
+const steps = new Set<Step>()
 let hooked = false
 
 /**
  * Registers a synchronous step to run when the process ends: normal end, process.exit, uncaught exception, or an ending signal that nobody
  * else handles. Steps run last registered first; one that throws does not keep the others from running.
+ * @param undo gets the exit status; undefined where a signal kills the process right after the steps, and from `Cleanup.run`
  */
-export function onProcessEnd(undo: () => void): Cleanup {
-  const step = () => undo()
+export function onProcessEnd(undo: (status?: number) => void): Cleanup {
+  const step: Step = (status) => undo(status)
   steps.add(step)
   hook()
   return {
@@ -34,11 +37,11 @@ export function onProcessEnd(undo: () => void): Cleanup {
 }
 
 /** Runs every registered step now. For exit paths that bypass the `exit` event, such as `_exit` through the FFI. */
-export function runCleanup(): void {
+export function runCleanup(status?: number): void {
   for (const step of [...steps].reverse()) {
     if (!steps.delete(step)) continue
     try {
-      step()
+      step(status)
     } catch {
       // The process is ending: the remaining steps matter more than this one.
     }
@@ -46,7 +49,7 @@ export function runCleanup(): void {
   unhook()
 }
 
-function remove(step: () => void): boolean {
+function remove(step: Step): boolean {
   const wasThere = steps.delete(step)
   if (steps.size === 0) unhook()
   return wasThere

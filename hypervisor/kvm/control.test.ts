@@ -208,7 +208,7 @@ describeKvm('a reset on kvm', () => {
       await guest.hypervisor.pause()
       await guest.restart(asking)
       await guest.untilReports(round, REPORT + 4)
-      expect(guest.hypervisor.isHalted(1)).toBe(true)
+      await guest.until('the other one waits', () => guest.hypervisor.isHalted(1))
       expect(guest.values()).toHaveLength(round)
       await guest.hypervisor.pause()
     }
@@ -254,10 +254,10 @@ describeKvm('the end of a machine on kvm', () => {
     const threads = () => fs.readdirSync('/proc/self/task').filter((task) => /^kvm|node/.test(comm(task))).length
     const comm = (task: string) => { try { return fs.readFileSync(`/proc/self/task/${task}/comm`, 'utf8') } catch { return '' } }
     const settle = async (count: () => number, wanted: number) => {
-      for (let left = 2000; count() > wanted && left > 0; left--) await new Promise((resolve) => { setTimeout(resolve, 1) })
+      for (let left = 20_000; count() > wanted && left > 0; left--) await new Promise((resolve) => { setTimeout(resolve, 1) })
       return count()
     }
-    const descriptors = () => fs.readdirSync('/proc/self/fd').length
+    const descriptors = () => fs.readdirSync('/proc/self/fd').map((fd) => { try { return fs.readlinkSync(`/proc/self/fd/${fd}`) } catch { return '' } }).filter((link) => /kvm|eventfd|eventpoll/.test(link)).length
     const before = { threads: threads(), descriptors: descriptors() }
     const guest = new BareGuest({ cpus: 2 })
     const region = guest.addPorts('device', 0x510, 8, {})

@@ -74,8 +74,8 @@ describeKvm('doorbells on kvm', () => {
       const program = new Program(32)
       if (space === 'memory') program.write(DEVICE + 8, size, 5)
       else program.out(PORT + 8, size, 5)
-      guest.load(program)
-      await (size === 1 ? guest.start(done(program)) : guest.hypervisor.pause().then(() => guest.restart(program)))
+      done(program)
+      await (size === 1 ? guest.start(program) : guest.hypervisor.pause().then(() => guest.restart(program)))
       await guest.until('the ring', () => log.length > 0)
       expect(log).toEqual(['rung'])
     }

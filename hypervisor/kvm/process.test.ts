@@ -134,15 +134,46 @@ describeKvm('a process with a running kvm guest', () => {
     const end = await run('many', `
       import fs from 'node:fs'
       const counts = []
+      const open = () => fs.readdirSync('/proc/self/fd').length
       for (let round = 0; round < 10; round++) {
         const guest = new BareGuest({ cpus: 2 })
         await guest.start(${SPIN})
         await guest.untilReports(1)
         await guest.close()
-        await new Promise((resolve) => setTimeout(resolve, 20))
-        counts.push(fs.readdirSync('/proc/self/fd').length)
+        for (let left = 2000; open() > (counts[0] ?? 0) && left > 0; left--) await new Promise((resolve) => setTimeout(resolve, round === 0 ? 0 : 5))
+        counts.push(open())
       }
-      console.log(counts.at(-1) <= counts[1] ? 'steady' : counts.join(' '))`)
+      console.log(counts.at(-1) <= counts[0] ? 'steady' : counts.join(' '))`)
     expect(end).toEqual({ status: 0, signal: null, output: 'steady\n', errors: '' })
+  })
+
+  // A thread that is ended from outside while it is in native code takes the process with it.
+  it('goes on after machines that were closed while their threads were being born, at every moment of it', async () => {
+    const end = await run('close-early', `
+      for (let delay = 0; delay < 60; delay += 2) {
+        const guest = new BareGuest({ cpus: 3 })
+        await guest.start(${SPIN})
+        for (const end = performance.now() + delay; performance.now() < end;) await new Promise((resolve) => setImmediate(resolve))
+        await guest.close()
+      }
+      console.log('all closed')`)
+    expect(end).toEqual({ status: 0, signal: null, output: 'all closed\n', errors: '' })
+  })
+
+  it('ends with its status while threads are being born, at every moment of it', async () => {
+    for (let delay = 0; delay < 60; delay += 5) {
+      const end = await run(`exit-early-${delay}`, `
+        const guest = new BareGuest({ cpus: 3 })
+        await guest.start(${SPIN})
+        for (const end = performance.now() + ${delay}; performance.now() < end;) await new Promise((resolve) => setImmediate(resolve))
+        process.exit(7)`)
+      expect(end).toEqual({ status: 7, signal: null, output: '', errors: '' })
+    }
+  })
+
+  it('ends with its status where a machine cannot be made', async () => {
+    const end = await run('refused', `
+      try { new BareGuest({ cpus: 300 }) } catch (error) { console.log(error.code); process.exit(8) }`)
+    expect(end).toEqual({ status: 8, signal: null, output: 'KVM_VCPUS\n', errors: '' })
   })
 })

@@ -14,7 +14,7 @@ import type { FdWatch } from '../../host/fd-watch.ts'
 import { checked, ffi, viewOf } from '../../host/ffi.ts'
 import { kickThread } from '../../host/signals.ts'
 import { RUN_IMMEDIATE_EXIT } from './abi.ts'
-import { CONTROL_WORDS, ENDED, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, SETUP, STATE, STATE_PARKED, STATE_RUNNING, THREAD } from './worker-control.ts'
+import { CONTROL_WORDS, ENDED, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, SETUP, STATE, STATE_GONE, STATE_RUNNING, THREAD } from './worker-control.ts'
 import type { WorkerMessage, WorkerSetup, WorkerStart } from './worker-control.ts'
 
 const PROT_READ_WRITE = 3, MAP_SHARED = 1
@@ -44,12 +44,13 @@ export interface VcpuThreadsOptions {
 export class VcpuThreads {
   readonly #control: Int32Array
   readonly #workers: Worker[] = []
+  readonly #exits: Promise<unknown>[] = []
   /** kvm_run of each vCPU */
   readonly #runs: { readonly address: number; readonly bytes: Uint8Array }[] = []
   #machine: Machine | undefined
   /** why the first thread died before `start` */
   #failure: string | undefined
-  #cleanup: Cleanup | undefined
+  readonly #cleanup: Cleanup
   #closed = false
 
   /**
@@ -58,6 +59,7 @@ export class VcpuThreads {
    */
   constructor(cpus: number) {
     this.#control = new Int32Array(new SharedArrayBuffer(cpus * CONTROL_WORDS * 4))
+    this.#cleanup = onProcessEnd((status) => this.#leave(status))
     this.#startThread(0)
   }
 
@@ -81,7 +83,6 @@ export class VcpuThreads {
       const address = checked(libc.mmap(0, runBytes, PROT_READ_WRITE, MAP_SHARED, vcpu, 0), 'mapping a vCPU')
       this.#runs.push({ address, bytes: new Uint8Array(viewOf(address, runBytes)) })
     }
-    this.#cleanup = onProcessEnd(() => this.#leave())
     // A thread allocates next to nothing while it runs a guest. V8 reads this for each thread that starts later: half a megabyte less, bench/LOSERS.md.
     if (vcpus.length > 1) process.getBuiltinModule('node:v8').setFlagsFromString('--max-semi-space-size=1')
     vcpus.forEach((vcpu, index) => {
@@ -101,13 +102,17 @@ export class VcpuThreads {
     const workerData: WorkerStart = { index, control: this.#control.buffer as SharedArrayBuffer }
     const worker = new Worker(distFile('kvm-vcpu-worker.cjs'), { workerData, stdin: false, trackUnmanagedFds: false })
     this.#workers.push(worker)
+    this.#exits.push(new Promise((resolve) => worker.once('exit', () => {
+      this.#store(index, STATE, STATE_GONE)
+      resolve(undefined)
+    })))
     worker.on('message', (message: WorkerMessage) => {
       if (!this.#closed) this.#machine?.onEnd(message)
     })
     worker.on('error', (error) => {
       if (this.#closed) return
       const reason = error instanceof Error ? error.message : String(error)
-      this.#store(index, STATE, STATE_PARKED)
+      this.#store(index, STATE, STATE_GONE)
       if (this.#runs.length === 0) this.#failure = reason
       else this.#machine?.onEnd({ kind: 'internal-error', cpu: index, detail: `the thread of vCPU ${index} failed: ${reason}` })
     })
@@ -148,16 +153,16 @@ export class VcpuThreads {
   /** After a park from inside an access: waits for the vCPUs that only counted as parked. Does nothing inside one. */
   settle(): void {
     if (this.#attached.bus.inHandler) return
-    if (this.#workers.some((_, index) => this.#load(index, STATE) !== STATE_PARKED)) this.park()
+    if (this.#workers.some((_, index) => this.#load(index, STATE) === STATE_RUNNING)) this.park()
   }
 
-  /** Ends the threads. */
+  /** Ends the threads: each leaves by itself, see STATE_GONE. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     this.#askToQuit()
-    await Promise.all(this.#workers.map((worker) => worker.terminate()))
-    this.#cleanup?.forget()
+    await Promise.all(this.#exits)
+    this.#cleanup.forget()
     for (const { address } of this.#runs) ffi().libc.munmap(address, this.#attached.runBytes)
   }
 
@@ -174,18 +179,24 @@ export class VcpuThreads {
     return Atomics.load(this.#control, word) || process.pid
   }
 
-  /** The process ends, perhaps by an error: no guest may keep running, and no thread in the kernel may keep the process. */
-  #leave(): void {
+  /**
+   * The process ends, perhaps by an error: no guest may keep running, and no thread in the kernel may keep the process.
+   * @param status undefined where a signal kills the process now, which needs no thread's consent
+   */
+  #leave(status: number | undefined): void {
     this.#closed = true
     this.#askToQuit()
+    if (status === undefined) return
     const end = performance.now() + END_WAIT_MS
     for (let index = 0; index < this.#workers.length; index++) {
-      for (let left = END_WAIT_MS; !this.#isParked(index) && left > 0; left = end - performance.now()) {
-        Atomics.wait(this.#control, index * CONTROL_WORDS + STATE, STATE_RUNNING, Math.min(left, PARK_WAIT_MS))
+      for (let state = this.#load(index, STATE); state !== STATE_GONE; state = this.#load(index, STATE)) {
+        const left = end - performance.now()
+        if (left <= 0) {
+          runCleanup(status)
+          ffi().libc._exit(status)
+        }
+        Atomics.wait(this.#control, index * CONTROL_WORDS + STATE, state, Math.min(left, PARK_WAIT_MS))
       }
-      if (this.#isParked(index)) continue
-      runCleanup()
-      ffi().libc._exit(Number(process.exitCode ?? 0))
     }
   }
 
@@ -193,6 +204,7 @@ export class VcpuThreads {
     this.#machine?.bus.abort()
     for (let index = 0; index < this.#workers.length; index++) {
       this.#request(index, REQUEST_QUIT)
+      this.#store(index, SETUP, 1)
       this.#kick(index)
     }
   }
@@ -206,7 +218,7 @@ export class VcpuThreads {
 
   #isParked(index: number): boolean {
     const bus = this.#machine?.bus
-    return this.#load(index, STATE) === STATE_PARKED || (bus !== undefined && bus.inHandler && bus.isWaiting(index))
+    return this.#load(index, STATE) !== STATE_RUNNING || (bus !== undefined && bus.inHandler && bus.isWaiting(index))
   }
 
   #request(index: number, request: number): void {

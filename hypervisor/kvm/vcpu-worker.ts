@@ -15,7 +15,7 @@ import {
 } from './abi.ts'
 import { describeExit } from './describe-exit.ts'
 import { AccessHandler } from './access-handler.ts'
-import { CONTROL_WORDS, ENDED, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, SETUP, STATE, STATE_PARKED, STATE_RUNNING, THREAD } from './worker-control.ts'
+import { CONTROL_WORDS, ENDED, REQUEST, REQUEST_PARK, REQUEST_RUN, SETUP, STATE, STATE_GONE, STATE_PARKED, STATE_RUNNING, THREAD } from './worker-control.ts'
 import type { WorkerMessage, WorkerSetup, WorkerStart } from './worker-control.ts'
 
 const PROT_READ_WRITE = 3, MAP_SHARED = 1
@@ -28,7 +28,7 @@ blockKickSignal()
 Atomics.store(control, THREAD, currentThreadId())
 Atomics.notify(control, THREAD)
 Atomics.wait(control, SETUP, 0)
-const setup = receiveMessageOnPort(parentPort as MessagePort)?.message as WorkerSetup
+const setup = (receiveMessageOnPort(parentPort as MessagePort)?.message as WorkerSetup | undefined) ?? leave()
 
 const { libc, koffi } = ffi()
 const { ioctl } = libc
@@ -63,6 +63,13 @@ function runGuest(): WorkerMessage | undefined {
       default: return { kind: 'internal-error', cpu, detail: describeExit(run) }
     }
   }
+}
+
+/** The last that this thread does. */
+function leave(): never {
+  Atomics.store(control, STATE, STATE_GONE)
+  Atomics.notify(control, STATE)
+  process.exit()
 }
 
 /** Nothing of an earlier kick is left: what comes from now on ends the next KVM_RUN. Ask for REQUEST after this. */
@@ -100,7 +107,5 @@ while (waitWhileParked() === REQUEST_RUN && !bus.aborted) {
   Atomics.compareExchange(control, REQUEST, REQUEST_RUN, REQUEST_PARK)
   parentPort?.postMessage(message)
 }
-Atomics.store(control, STATE, STATE_PARKED)
-Atomics.notify(control, STATE)
 libc.munmap(runAddress, setup.runBytes)
-if (Atomics.load(control, REQUEST) === REQUEST_QUIT) parentPort?.close()
+leave()
