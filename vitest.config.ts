@@ -6,7 +6,7 @@ const isFull = process.env['MESOVIRT_TEST_FULL'] === '1'
 /** `npm run test:kvm`: what holds on either accelerator, once more on kvm, and what needs a Linux guest on kvm. */
 const isOnKvm = process.env['MESOVIRT_TEST_ACCEL'] === 'kvm'
 const UNIT_ON_KVM = ['hypervisor/kvm/**/*.test.ts']
-const MACHINE_ON_KVM = ['boot', 'guest-ends', 'qmp-machine', 'process-life', 'bare-metal', 'full/generic-kernel', 'kvm/**/*'].map((name) => `test/${name}.test.ts`)
+const MACHINE_ON_KVM = ['boot', 'virtio-rng', 'guest-ends', 'qmp-machine', 'process-life', 'bare-metal', 'full/generic-kernel', 'kvm/**/*'].map((name) => `test/${name}.test.ts`)
 
 export default defineConfig({
   test: {

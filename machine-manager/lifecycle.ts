@@ -4,6 +4,7 @@
  */
 import os from 'node:os'
 import { openChardev } from '../device-model/chardev/open.ts'
+import { openRandomSource } from '../device-model/random-source.ts'
 import { onProcessEnd } from '../host/cleanup.ts'
 import { MesovirtError } from '../host/errors.ts'
 import { LightMachine } from '../machine/light.ts'
@@ -13,11 +14,13 @@ import { ProgressLine } from './progress-line.ts'
 import { notifyReady } from './ready.ts'
 import type { CharBackend } from '../device-model/contracts.ts'
 import type { BootPhase } from '../device-model/platform-ports.ts'
+import type { RandomSource } from '../device-model/random-source.ts'
 import type { RamBacking } from '../host/ram-backing.ts'
 import type { LightMachineOptions } from '../machine/light.ts'
+import type { VirtioDeviceOptions } from '../machine/light-virtio.ts'
 import type { AcceleratorFactory } from './accelerator.ts'
 import type { Monitors } from './monitors.ts'
-import type { VmConfig } from './options/config.ts'
+import type { ObjectConfig, VmConfig } from './options/config.ts'
 import type { ChardevInfo, CpuInfo, VirtualMachine } from './vm.ts'
 
 const log = logger('lifecycle')
@@ -66,11 +69,21 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
     atEnd(() => backend.close())
   }
 
+  const sources = new Map<string, RandomSource>()
+  const openSource = (object: ObjectConfig) => {
+    const source = openRandomSource(object, (message) => log.error(message))
+    atEnd(() => source.close())
+    return source
+  }
+  for (const object of config.objects) sources.set(object.id, openSource(object))
+  const virtio = config.devices.map(({ rng, ...device }): VirtioDeviceOptions =>
+    ({ ...device, source: (rng === undefined ? undefined : sources.get(rng)) ?? openSource({ kind: 'rng-builtin', id: 'rng' }) }))
+
   const progress = new ProgressLine('-mem-prealloc')
   atEnd(() => progress.clear())
   const serial = config.serial === undefined ? undefined : backends.get(config.serial)
   const machine = await buildOnAccelerator(config.accelerator, { memory: config.memory.size, notice },
-    (accelerator) => new LightMachine({ ...machineOptions(config, serial, accelerator), ramBacking: ramBacking(config, progress.show) }))
+    (accelerator) => new LightMachine({ ...machineOptions(config, serial, accelerator), virtio, ramBacking: ramBacking(config, progress.show) }))
   atEnd(() => machine.close())
   quit = (reason) => machine.quit(reason)
 

@@ -1,6 +1,6 @@
 /**
  * The hardware of the LightMachine: memory map, I/O ports, interrupts and the devices on them. Addresses as StratoVirt's microvm has them; the
- * interrupt controllers, the interval timer and port 0x61 belong to the accelerator. No PCI, no firmware, no clock chip, no disk or network yet.
+ * interrupt controllers, the interval timer and port 0x61 belong to the accelerator. No PCI, no firmware, no clock chip, no disk or network yet; virtio: light-virtio.ts.
  */
 import { AddressSpace } from '../address-space/address-space.ts'
 import type { BusServer, ShadowPage } from '../address-space/bus.ts'
@@ -14,13 +14,15 @@ import { BootTimeline, DebugPort, DEBUG_PORT_SHADOW } from '../device-model/plat
 import type { BootPhase } from '../device-model/platform-ports.ts'
 import { Uart16550, UART16550_SHADOW, UART16550_SIZE } from '../device-model/uart16550.ts'
 import type { Hypervisor, RamRequest } from '../hypervisor/hypervisor.ts'
+import { VirtioWindows } from './light-virtio.ts'
+import type { VirtioDeviceOptions } from './light-virtio.ts'
 
 const MIB = 2 ** 20, GIB = 2 ** 30
 
 /** Guest-physical addresses, top to bottom as they lie. `owner` says who answers there. */
 export const LIGHT_MEMORY = {
   ramLow: { base: 0, size: 3 * GIB, owner: 'machine' }, //                  at most: the first 3 GiB of -m
-  virtioMmio: { base: 0xf010_0000, size: 0xeb0_0000, owner: 'absent' }, //  windows of 0x200 bytes, interrupts 5 to 15
+  virtioMmio: { base: 0xf010_0000, size: 0xeb0_0000, owner: 'machine' }, // windows of 0x200 bytes, interrupts 5 to 15: light-virtio.ts
   ioapic: { base: 0xfec0_0000, size: 1 * MIB, owner: 'accelerator' },
   localApic: { base: 0xfee0_0000, size: 1 * MIB, owner: 'accelerator' },
   kvmPages: { base: 0xfef0_c000, size: 0x4000, owner: 'absent' }, //        identity map and TSS of Intel hardware under KVM
@@ -61,6 +63,8 @@ export interface LightBoardOptions {
   readonly clock: Clock
   /** Backend of COM1; without one there is no COM1. */
   readonly serial: CharBackend | undefined
+  /** In the order of their windows. */
+  readonly virtio: readonly VirtioDeviceOptions[]
   /** Writes are never posted, so that each reaches its device at the same instruction in every run. */
   readonly repeatable: boolean
   readonly onReset: () => void
@@ -80,8 +84,9 @@ export class LightBoard {
   readonly #power: AcpiPower
   readonly #keyboard: I8042
   readonly #debug: DebugPort
+  readonly #virtio: VirtioWindows
 
-  /** Assembles the machine and starts the accelerator's threads, paused. */
+  /** Assembles the machine and starts the accelerator's threads, paused. @throws MesovirtError VIRTIO_WINDOWS */
   constructor(options: LightBoardOptions) {
     this.#options = options
     const { hypervisor, clock, log } = options
@@ -116,6 +121,9 @@ export class LightBoard {
 
     this.#uart = options.serial === undefined ? undefined : this.#addSerial(options.serial)
     this.ports.commit()
+    this.#virtio = this.memory.transaction(() => new VirtioWindows(options.virtio, {
+      memoryRoot: this.memory.root, ram: this.ram, bus: this.bus, clock, events, repeatable: options.repeatable, line,
+    }))
   }
 
   /** Where the guest's ACPI tables say things are. */
@@ -123,7 +131,7 @@ export class LightBoard {
     return {
       ioapic: { id: IOAPIC_ID, address: LIGHT_MEMORY.ioapic.base },
       serial: this.#uart === undefined ? null : { port: LIGHT_PORTS.serial.base, irq: LIGHT_INTERRUPTS.serial },
-      virtioMmio: [],
+      virtioMmio: this.#virtio.used,
       power: { base: LIGHT_PORTS.power.base, gsi: LIGHT_INTERRUPTS.power },
     }
   }
@@ -134,6 +142,7 @@ export class LightBoard {
     this.#debug.reset()
     this.#power.reset()
     this.#uart?.reset()
+    this.#virtio.reset()
   }
 
   pressPowerButton(): void {

@@ -11,6 +11,8 @@ import type { RamBacking } from '../host/ram-backing.ts'
 import type { AcceleratorStatistics, CpuTopology, Hypervisor, HypervisorEvent, HypervisorOptions, MachineClock } from '../hypervisor/hypervisor.ts'
 import { buildAcpi } from './acpi/build.ts'
 import { LightBoard, LIGHT_MEMORY, splitRam } from './light-board.ts'
+import { announceWindows } from './light-virtio.ts'
+import type { VirtioDeviceOptions } from './light-virtio.ts'
 
 export type RunState = 'prelaunch' | 'running' | 'paused' | 'shutdown' | 'internal-error'
 
@@ -38,7 +40,7 @@ export interface LightMachineOptions {
   readonly initrd?: string | Uint8Array | undefined
   readonly commandLine?: string | undefined
   readonly topology: CpuTopology
-  /** Default auto: tables, unless the command line says acpi=off. */
+  /** How the guest learns of its devices: ACPI tables, or the command line and the MP table. Default auto: both, but no tables if the command line says acpi=off. */
   readonly acpi?: 'auto' | 'on' | 'off' | undefined
   /** Whether a bzImage is unpacked here and its kernel entered at its linked address. Default auto: on tcg, unless the command line asks for kaslr. */
   readonly unpackKernel?: 'auto' | 'on' | 'off' | undefined
@@ -46,6 +48,8 @@ export interface LightMachineOptions {
   readonly accelerator: (options: HypervisorOptions) => Hypervisor
   /** Backend of COM1. The machine does not close it. */
   readonly serial?: CharBackend | undefined
+  /** Virtio devices beside disks and network cards, at most five; their windows follow in this order. */
+  readonly virtio?: readonly VirtioDeviceOptions[] | undefined
   /** What a guest's reset does; default `shutdown`, as callers of microvms expect. */
   readonly onGuestReset?: 'reset' | 'shutdown' | undefined
   /** What a shutdown does: end the machine (default), or keep it paused for inspection. */
@@ -107,7 +111,7 @@ export class LightMachine {
     this.board = new LightBoard({
       hypervisor,
       clock: { now: () => hypervisor.now(), schedule: (atNs, callback) => this.#clock.schedule(this.#clock.now() + atNs - hypervisor.now(), callback) },
-      serial: options.serial, repeatable: clock.kind === 'instruction-count', log, onBootPhase: options.onBootPhase,
+      serial: options.serial, virtio: options.virtio ?? [], repeatable: clock.kind === 'instruction-count', log, onBootPhase: options.onBootPhase,
       onReset: () => this.#guestRequest('guest-reset'),
       onPowerOff: () => this.#guestRequest('guest-shutdown'),
     })
@@ -282,8 +286,9 @@ export class LightMachine {
     this.board.reset()
     const tables = this.#wantsAcpi(commandLine) ? buildAcpi({ cpus: this.#hypervisor.apicIds, ...this.board.acpiHardware }) : undefined
     const ramLow = Math.min(memory, LIGHT_MEMORY.ramLow.size)
+    const announced = this.#options.acpi === 'on' ? commandLine : announceWindows(commandLine, this.board.acpiHardware.virtioMmio)
     const entry = loadKernel({
-      memory: this.board.ram, ramLow, ramHigh: memory - ramLow, kernel, initrd, commandLine, unpack: this.#unpacks(commandLine), cpus: topology.cpus, apicIds: this.#hypervisor.apicIds, acpiRsdp: tables?.rsdp,
+      memory: this.board.ram, ramLow, ramHigh: memory - ramLow, kernel, initrd, commandLine: announced, unpack: this.#unpacks(commandLine), cpus: topology.cpus, apicIds: this.#hypervisor.apicIds, acpiRsdp: tables?.rsdp,
     })
     for (const { address, bytes } of tables?.blobs ?? []) this.board.ram.write(address, bytes)
     this.#hypervisor.enter(0, entry)

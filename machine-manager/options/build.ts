@@ -1,7 +1,8 @@
 /** Options -> VmConfig: defaults, and what options mean together. Where two options say the same thing the rule is beside the code. */
-import type { AcceleratorConfig, AcceleratorName, ActionConfig, BootConfig, ChardevConfig, ClockConfig, LogConfig, MachineConfig, MonitorConfig, TraceEvent,
-  VmConfig } from './config.ts'
+import type { AcceleratorConfig, AcceleratorName, ActionConfig, BootConfig, ChardevConfig, ClockConfig, DeviceConfig, LogConfig, MachineConfig, MonitorConfig,
+  ObjectConfig, TraceEvent, VmConfig } from './config.ts'
 import { DEFAULT_CANDIDATES } from './config.ts'
+import { checkDevices, deviceConfig, objectConfig } from './devices.ts'
 import { parseKeyValues } from './grammar.ts'
 import type { KeyValue, Occurrence } from './grammar.ts'
 import { checkStatus, readCharacterDevice, readValues, readVariant, Values } from './interpret.ts'
@@ -28,6 +29,8 @@ class Draft {
   readonly given = new Set<string>()
   readonly append: string[] = []
   readonly chardevs: OwnedChardev[] = []
+  readonly objects: ObjectConfig[] = []
+  readonly devices: DeviceConfig[] = []
   readonly monitors: { readonly config: MonitorConfig; readonly origin: string }[] = []
   readonly trace: TraceEvent[] = []
   readonly accelerators: string[] = []
@@ -77,6 +80,8 @@ function collect(draft: Draft, { spec }: KnownOption, value: string | undefined)
     case 'variants': {
       const named = readVariant(value ?? '', form.key, form.variants, where, form.common)
       if (spec.name === 'chardev') addChardev(draft, named, named.values.text('id') ?? '', `${where} id=${named.values.text('id') ?? ''}`)
+      else if (spec.name === 'object') draft.objects.push(objectConfig(named, where))
+      else if (spec.name === 'device') draft.devices.push(deviceConfig(named, where))
       return
     }
     case 'character-device':
@@ -158,6 +163,7 @@ function assemble(draft: Draft): BuiltConfig {
   const daemonize = draft.given.has('daemonize')
   checkChardevs(draft.chardevs, daemonize)
   checkReferences(draft)
+  checkDevices(draft.devices, draft.objects)
   const accelerator = acceleratorConfig(draft, notices)
   const memory = {
     size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]),
@@ -174,6 +180,8 @@ function assemble(draft: Draft): BuiltConfig {
     boot: bootConfig(draft),
     chardevs: draft.chardevs.map((owned) => owned.config),
     serial: draft.serial?.label,
+    objects: draft.objects,
+    devices: draft.devices,
     monitors: draft.monitors.map((monitor) => monitor.config),
     name: draft.values('name').text('guest'),
     uuid: uuid === undefined ? undefined : checkUuid(uuid),

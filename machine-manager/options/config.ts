@@ -1,5 +1,7 @@
 /** What a command line asks for, as one typed value: the only thing the rest of the program knows about options. */
 import type { ChardevConfig } from '../../device-model/chardev/open.ts'
+import type { RandomSourceConfig } from '../../device-model/random-source.ts'
+import type { RngLimit } from '../../device-model/virtio/rng.ts'
 
 export type { ChardevConfig } from '../../device-model/chardev/open.ts'
 
@@ -61,6 +63,19 @@ export interface MonitorConfig {
   readonly pretty: boolean
 }
 
+/** A device of -device. */
+export interface DeviceConfig {
+  readonly kind: 'virtio-rng'
+  readonly id: string | undefined
+  readonly rings: { readonly packed: boolean; readonly indirect: boolean; readonly eventIndex: boolean }
+  /** Id of its object; undefined: the system's generator. */
+  readonly rng: string | undefined
+  readonly limit: RngLimit | undefined
+}
+
+/** A helper object of -object. */
+export type ObjectConfig = RandomSourceConfig
+
 export interface ActionConfig {
   readonly reboot: 'reset' | 'shutdown'
   readonly shutdown: 'poweroff' | 'pause'
@@ -89,6 +104,10 @@ export interface VmConfig {
   readonly chardevs: readonly ChardevConfig[]
   /** Label of the character device behind ttyS0. */
   readonly serial: string | undefined
+  /** Helper objects; ids are unique. */
+  readonly objects: readonly ObjectConfig[]
+  /** Devices, in command-line order; their objects exist. */
+  readonly devices: readonly DeviceConfig[]
   /** QMP monitors, in command-line order. */
   readonly monitors: readonly MonitorConfig[]
   readonly name: string | undefined

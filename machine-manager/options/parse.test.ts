@@ -38,7 +38,7 @@ describe('a command line becomes a configuration', () => {
       smp: { cpus: 1, maxCpus: 1, sockets: 1, dies: 1, clusters: 1, cores: 1, threads: 1 },
       memory: { size: 256 * MIB, path: undefined, preallocate: false },
       boot: { kernel: 'vmlinuz', initrd: undefined, append: '' },
-      chardevs: [], serial: undefined, monitors: [], name: undefined, uuid: undefined, startPaused: false, daemonize: false, pidFile: undefined,
+      chardevs: [], serial: undefined, objects: [], devices: [], monitors: [], name: undefined, uuid: undefined, startPaused: false, daemonize: false, pidFile: undefined,
       log: { kind: 'none' }, actions: { reboot: 'shutdown', shutdown: 'poweroff', panic: undefined }, clock: { kind: 'host' }, trace: [],
     })
   })
@@ -376,6 +376,13 @@ describe('a configuration written out as a command line', () => {
       append: fc.string({ maxLength: 30 }).filter((value) => !value.includes('\0')) }),
     chardevs: fc.uniqueArray(fc.tuple(label, chardev), { maxLength: 4,
       selector: ([id]) => id }).map((list): ChardevConfig[] => list.map(([id, config]) => ({ label: id, ...config }))),
+    objects: fc.uniqueArray(fc.oneof(fc.record({ kind: fc.constant('rng-random' as const), id: text, filename: text }),
+      fc.record({ kind: fc.constant('rng-builtin' as const), id: text })), { maxLength: 3, selector: ({ id }) => id }),
+    rngs: fc.uniqueArray(fc.record({
+      kind: fc.constant('virtio-rng' as const), id: fc.option(text, { nil: undefined }),
+      rings: fc.record({ packed: fc.boolean(), indirect: fc.boolean(), eventIndex: fc.boolean() }),
+      limit: fc.option(fc.record({ bytes: fc.integer({ min: 1 }), periodMs: fc.integer({ min: 1 }) }), { nil: undefined }),
+    }), { maxLength: 5, selector: ({ id }) => id ?? {} }),
     name: fc.option(text, { nil: undefined }),
     uuid: fc.option(fc.uuid(), { nil: undefined }),
     startPaused: fc.boolean(), daemonize: fc.boolean(), pidFile: fc.option(file, { nil: undefined }),
@@ -387,8 +394,9 @@ describe('a configuration written out as a command line', () => {
       shift: fc.integer({ min: 0, max: 10 }), sleep: fc.boolean() })),
     trace: fc.constantFrom<('boot')[]>([], ['boot']),
     pretty: fc.boolean(),
-  }).map(({ pretty, ...rest }) => ({
+  }).map(({ pretty, rngs, ...rest }) => ({
     ...rest,
+    devices: rngs.map((device, index) => ({ ...device, rng: rest.objects[index]?.id })),
     // Counted time leaves the software CPU only.
     accelerator: rest.clock.kind === 'host' ? rest.accelerator : { candidates: ['tcg'] as const, chosenBy: rest.accelerator.chosenBy },
     serial: rest.chardevs[0]?.label,

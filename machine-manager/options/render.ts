@@ -1,5 +1,5 @@
 /** VmConfig -> the canonical command line that parses to the same value: for logs, and as the test of the parser. */
-import type { ChardevConfig, MonitorConfig, VmConfig } from './config.ts'
+import type { ChardevConfig, DeviceConfig, MonitorConfig, VmConfig } from './config.ts'
 import { renderKeyValues } from './grammar.ts'
 import type { KeyValue } from './grammar.ts'
 import { formatSize } from './values.ts'
@@ -29,6 +29,8 @@ export function renderArguments(config: VmConfig): string[] {
   if (boot.append !== '') add('append', boot.append)
   for (const chardev of config.chardevs) add('chardev', renderChardev(chardev))
   if (config.serial !== undefined) add('serial', `chardev:${config.serial}`)
+  for (const { kind, ...keys } of config.objects) add('object', renderKeyValues(pairs({ 'qom-type': kind, ...keys }), 'qom-type'))
+  for (const device of config.devices) add('device', renderDevice(device))
   for (const monitor of config.monitors) add('mon', renderMonitor(monitor))
   // With its key, or a machine named help would print what -name accepts.
   if (config.name !== undefined) add('name', renderKeyValues([{ key: 'guest', value: config.name }]))
@@ -55,6 +57,12 @@ function renderChardev(config: ChardevConfig): string {
     }
     default: return renderKeyValues(head, 'backend')
   }
+}
+
+function renderDevice({ kind, id, rng, limit, rings }: DeviceConfig): string {
+  return renderKeyValues(pairs({
+    driver: `${kind}-device`, id, rng, 'max-bytes': limit?.bytes, period: limit?.periodMs, packed: rings.packed, indirect_desc: rings.indirect, event_idx: rings.eventIndex,
+  }), 'driver')
 }
 
 function renderMonitor(monitor: MonitorConfig): string {

@@ -1,6 +1,6 @@
-/** Names of devices and objects that StratoVirt and QEMU have and later work brings: an error can then name the work instead of denying the name. */
-import type { MachineType, Variant } from './option-types.ts'
-import { later } from './option-types.ts'
+/** Devices and objects, with the names of those that StratoVirt and QEMU have and later work brings: an error can then name the work instead of denying the name. */
+import type { MachineType, SubOption, Variant } from './option-types.ts'
+import { ID, ON_OFF, PATH, later } from './option-types.ts'
 
 const LIGHT: readonly MachineType[] = ['microvm']
 const STANDARD: readonly MachineType[] = ['q35', 'virt']
@@ -12,9 +12,25 @@ const onBothTransports = (work: string, names: string): Variant[] => names.split
   ...family(work, LIGHT, `${name}-device`), ...family(work, STANDARD, `${name}-pci`),
 ])
 
+/** Keys of every virtio device. */
+const VIRTIO: readonly SubOption[] = [
+  { key: 'id', type: ID, help: 'name of the device' },
+  { key: 'packed', type: ON_OFF, default: 'on', help: 'offer packed rings' },
+  { key: 'indirect_desc', type: ON_OFF, default: 'on', help: 'offer indirect descriptors' },
+  { key: 'event_idx', type: ON_OFF, default: 'on', help: 'offer the event index' },
+]
+
+const VIRTIO_RNG: readonly SubOption[] = [
+  { key: 'rng', type: ID, help: 'the -object that gives the bytes; without one the generator of this system' },
+  { key: 'max-bytes', type: { kind: 'integer', min: 1, max: Number.MAX_SAFE_INTEGER }, help: 'most bytes in a period; without it there is no limit' },
+  { key: 'period', type: { kind: 'integer', min: 1, max: 2 ** 31 - 1 }, default: '65536', help: 'length of a period in milliseconds' },
+]
+
 export const DEVICES: readonly Variant[] = [
+  { name: 'virtio-rng-device', machines: LIGHT, help: 'random bytes of the host for the guest (/dev/hwrng)', sub: [...VIRTIO, ...VIRTIO_RNG] },
+  ...family('virtio devices', STANDARD, 'virtio-rng-pci'),
   ...onBothTransports('virtio devices',
-    'virtio-blk virtio-net virtio-serial virtio-balloon virtio-rng virtio-mem virtio-pmem virtio-input virtio-multitouch virtio-gpu virtio-scsi'),
+    'virtio-blk virtio-net virtio-serial virtio-balloon virtio-mem virtio-pmem virtio-input virtio-multitouch virtio-gpu virtio-scsi'),
   ...family('virtio devices', ['microvm', 'q35', 'virt'], 'virtconsole virtserialport'),
   ...onBothTransports('vhost devices', 'vhost-vsock vhost-user-blk vhost-user-fs vhost-user-gpu'),
   ...family('PCI devices', STANDARD, 'pcie-root-port pcie-demo-dev'),
@@ -26,9 +42,13 @@ export const DEVICES: readonly Variant[] = [
   ...family('shared-memory sound devices', STANDARD, 'ivshmem-scream'),
 ]
 
+const OBJECT_ID: SubOption = { key: 'id', type: ID, help: 'name that devices refer to', required: true }
+
 export const OBJECTS: readonly Variant[] = [
+  { name: 'rng-random', help: 'random bytes from a device of the host',
+    sub: [OBJECT_ID, { key: 'filename', type: PATH, default: '/dev/urandom', help: 'the device: a character device or a pipe' }] },
+  { name: 'rng-builtin', help: 'random bytes from the generator of this system', sub: [OBJECT_ID] },
   ...family('I/O threads', ['microvm', 'q35', 'virt'], 'iothread'),
-  ...family('virtio devices', ['microvm', 'q35', 'virt'], 'rng-random rng-builtin'),
   ...family('memory back-ends', ['microvm', 'q35', 'virt'], 'memory-backend-ram memory-backend-file memory-backend-memfd'),
   ...family('remote displays', STANDARD, 'tls-creds-x509 authz-simple'),
 ]

@@ -33,10 +33,10 @@ const LAST = 'for last; do :; done'
 function workingApt(knows = 'true'): void {
   tool('apt-cache', `${knows} || exit 0; echo "linux-image"; echo "  Depends: linux-image-6.1.0-1-cloud-amd64"`)
   tool('apt-get', `${LAST}; case "$*" in *update*) touch "${root}/updated";; *) echo "$last" >"$last"_1_amd64.deb;; esac`)
-  tool('dpkg-deb', `${LAST}; t="${root}/tree"; rm -rf "$t"; mkdir -p "$t/boot" "$t/bin" "$t/lib/modules/6.1/kernel/drivers/acpi" "$t/lib/modules/6.1/kernel/drivers/input"
+  tool('dpkg-deb', `${LAST}; t="${root}/tree"; rm -rf "$t"; m="$t/lib/modules/6.1/kernel/drivers"; mkdir -p "$t/boot" "$t/bin" "$m/acpi" "$m/input" "$m/virtio"
 case $(cat "$last") in
   busybox-static) echo busybox >"$t/bin/busybox"; tar -C "$t" -cf - ./bin;;
-  *) echo kernel >"$t/boot/vmlinuz-6.1"; echo b >"$t/lib/modules/6.1/kernel/drivers/acpi/button.ko"; echo e >"$t/lib/modules/6.1/kernel/drivers/input/evdev.ko"; tar -C "$t" -cf - ./boot ./lib;;
+  *) echo kernel >"$t/boot/vmlinuz-6.1"; echo b >"$m/acpi/button.ko"; echo e >"$m/input/evdev.ko"; echo v >"$m/virtio/virtio_mmio.ko"; tar -C "$t" -cf - ./boot ./lib;;
 esac`)
 }
 
@@ -58,7 +58,9 @@ describe('fetching a guest', () => {
     expect(guest.package).toBe('linux-image-6.1.0-1-cloud-amd64')
     expect(fs.readFileSync(guest.kernel, 'utf8')).toBe('kernel\n')
     expect(fs.readFileSync(guest.busybox, 'utf8')).toBe('busybox\n')
-    expect(guest.modules.map((file) => fs.readFileSync(file, 'utf8'))).toEqual(['b\n', 'e\n'])
+    expect(guest.modules.map((file) => [path.basename(file), fs.readFileSync(file, 'utf8')])).toEqual([
+      ['virtio_ring.ko', ''], ['virtio.ko', ''], ['virtio_mmio.ko', 'v\n'], ['virtio-rng.ko', ''], ['button.ko', 'b\n'], ['evdev.ko', 'e\n'],
+    ])
     expect(fs.readdirSync(cacheDir).sort()).toEqual(['busybox', 'cloud.package', path.basename(guest.initrd), guest.package].sort())
     expect(traced().some((call) => call.includes('update'))).toBe(false)
   })

@@ -23,8 +23,8 @@ const METAPACKAGES: Readonly<Record<Flavour, { readonly name: string; readonly d
   cloud: { name: 'linux-image-cloud-amd64', dependency: /^linux-image-\d.*-cloud-amd64(-unsigned)?$/ },
   generic: { name: 'linux-image-amd64', dependency: /^linux-image-\d.*-amd64(-unsigned)?$/ },
 }
-/** The power button's driver and the device acpid reads it from; both are modules in Debian's kernels. */
-const MODULES = ['button.ko', 'evdev.ko']
+/** Modules of Debian's kernels, each after those it needs: virtio devices, the power button's driver and the device acpid reads it from. */
+const MODULES = ['virtio_ring.ko', 'virtio.ko', 'virtio_mmio.ko', 'virtio-rng.ko', 'button.ko', 'evdev.ko']
 const BUSYBOX_PACKAGE = 'busybox-static'
 
 export interface FetchGuestOptions {

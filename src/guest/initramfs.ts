@@ -20,6 +20,7 @@ export const GREETING = 'Welcome to Linux'
 /**
  * Standard input of init is the console: every command that could read from it gets /dev/null instead, because what is typed or piped
  * during the boot belongs to the shell. A byte 2 to port 0x3ff marks "user space reached" for `-trace boot` (where the kernel has /dev/port).
+ * Modules of virtio devices are loaded where such devices are announced, by ACPI or on the command line: they cost a boot 3 % of its instructions.
  */
 export const DEFAULT_INIT = `#!/bin/busybox sh
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=\${TERM:-vt100}
@@ -34,6 +35,7 @@ export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=\${TERM:-vt100}
   mount -t devpts devpts /dev/pts
   hostname mesovirt
   dmesg -n 4
+  [ -e /sys/bus/acpi/devices/LNRO0005:00 ] || grep -q virtio_mmio.device= /proc/cmdline || rm -f /lib/modules/*virtio*.ko
   for module in /lib/modules/*.ko; do [ -e "$module" ] && insmod "$module"; done
   [ -d /etc/acpi ] && [ -e /dev/input/event0 ] && acpid -c /etc/acpi -p /run/acpid.pid -l /run/acpid.log
 } </dev/null

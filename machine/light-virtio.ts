@@ -1,0 +1,108 @@
+/**
+ * The virtio-mmio windows of the LightMachine: which there are, what sits in them, and how a guest learns of them. Places as StratoVirt's microvm has them: the
+ * first six windows belong to disks and network cards that can be plugged in later; the devices of the command line follow.
+ */
+import type { BusServer } from '../address-space/bus.ts'
+import type { GuestMemory } from '../address-space/guest-memory.ts'
+import { Region } from '../address-space/region.ts'
+import type { Clock, DeviceEvents, InterruptLine } from '../device-model/contracts.ts'
+import type { RandomSource } from '../device-model/random-source.ts'
+import type { VirtioDevice } from '../device-model/virtio/device.ts'
+import { VirtioMmio, VIRTIO_MMIO_SHADOW, VIRTIO_MMIO_SIZE } from '../device-model/virtio/mmio.ts'
+import type { RingOptions } from '../device-model/virtio/mmio.ts'
+import { VirtioRng } from '../device-model/virtio/rng.ts'
+import type { RngLimit } from '../device-model/virtio/rng.ts'
+import { MesovirtError } from '../host/errors.ts'
+
+const BASE = 0xf010_0000
+const FIRST_INTERRUPT = 5
+
+/** Windows by number; each has the interrupt 5 + its number, up to 15. */
+export const VIRTIO_WINDOWS = {
+  disks: { first: 0, count: 4, owner: 'absent' },
+  networkCards: { first: 4, count: 2, owner: 'absent' },
+  devices: { first: 6, count: 5, owner: 'machine' }, //          in the order of the command line
+} as const
+
+/** One virtio device of a machine. */
+export type VirtioDeviceOptions = { readonly id?: string | undefined; readonly rings?: RingOptions | undefined } & {
+  readonly kind: 'virtio-rng'
+  /** The machine does not close it. */
+  readonly source: RandomSource
+  readonly limit?: RngLimit | undefined
+}
+
+export interface VirtioWindow {
+  readonly base: number
+  readonly size: number
+  readonly gsi: number
+}
+
+/** What the devices need of the board. */
+export interface VirtioBoard {
+  readonly memoryRoot: Region
+  readonly ram: GuestMemory
+  readonly bus: BusServer
+  readonly clock: Clock
+  readonly events: DeviceEvents
+  /** Writes are never posted. */
+  readonly repeatable: boolean
+  line(gsi: number): InterruptLine
+}
+
+export class VirtioWindows {
+  /** Those that hold a device, in ascending order. */
+  readonly used: readonly VirtioWindow[]
+  readonly #devices: readonly VirtioMmio[]
+
+  /** @throws MesovirtError VIRTIO_WINDOWS for more devices than there are windows */
+  constructor(devices: readonly VirtioDeviceOptions[], board: VirtioBoard) {
+    const { first, count } = VIRTIO_WINDOWS.devices
+    if (devices.length > count) {
+      throw new MesovirtError('VIRTIO_WINDOWS', `there are ${devices.length} virtio devices beside disks and network cards, and room for ${count}; leave some out`)
+    }
+    this.used = devices.map((_, index) => virtioWindow(first + index))
+    this.#devices = devices.map((options, index) => place(make(options, board), options.rings, this.used[index] as VirtioWindow, board))
+  }
+
+  reset(): void {
+    for (const device of this.#devices) device.reset()
+  }
+}
+
+/** @param number 0..10 */
+export function virtioWindow(number: number): VirtioWindow {
+  return { base: BASE + number * VIRTIO_MMIO_SIZE, size: VIRTIO_MMIO_SIZE, gsi: FIRST_INTERRUPT + number }
+}
+
+/**
+ * The kernel command line with the windows announced on it (Linux, drivers/virtio/virtio_mmio.c), as StratoVirt does: ` virtio_mmio.device=512@0xf0100c00:11`.
+ * What follows a ` -- ` is init's: the announcement goes before it.
+ */
+export function announceWindows(commandLine: string, windows: readonly VirtioWindow[]): string {
+  const words = windows.map(({ base, size, gsi }) => ` virtio_mmio.device=${size}@0x${base.toString(16).padStart(8, '0')}:${gsi}`).join('')
+  const at = /(^|\s)--(\s|$)/.exec(commandLine)?.index ?? commandLine.length
+  return commandLine.slice(0, at) + words + (at === 0 && words !== '' && commandLine !== '' ? ' ' : '') + commandLine.slice(at)
+}
+
+function make(options: VirtioDeviceOptions, { clock, events }: VirtioBoard): VirtioDevice {
+  switch (options.kind) {
+    case 'virtio-rng': return VirtioRng.create({ source: options.source, limit: options.limit, clock, events })
+  }
+}
+
+function place(device: VirtioDevice, rings: RingOptions | undefined, { base, size, gsi }: VirtioWindow, board: VirtioBoard): VirtioMmio {
+  const { bus, ram, events, repeatable } = board
+  // The region wants its device and the device its page of the bus, which wants the region.
+  const late: { mmio?: VirtioMmio } = {}
+  const region = Region.io(`${device.name}@${base.toString(16)}`, size, {
+    read: (offset, width) => late.mmio?.read(offset, width) ?? 0xffff_ffff,
+    write: (offset, width, value) => late.mmio?.write(offset, width, value),
+  })
+  const page = bus.shadowPage(region, repeatable ? { shadow: VIRTIO_MMIO_SHADOW.shadow } : VIRTIO_MMIO_SHADOW)
+  const mmio = late.mmio = VirtioMmio.create({ device, memory: ram, irq: board.line(gsi), rings, shadow: page, events })
+  // A doorbell is a posted write too.
+  if (!repeatable) for (const notifier of mmio.notifiers()) region.addNotifier(notifier)
+  board.memoryRoot.add(region, base)
+  return mmio
+}
