@@ -5,6 +5,8 @@ const isFull = process.env['MESOVIRT_TEST_FULL'] === '1'
 
 /** `npm run test:kvm`: what holds on either accelerator, once more on kvm, and what needs a Linux guest on kvm. */
 const isOnKvm = process.env['MESOVIRT_TEST_ACCEL'] === 'kvm'
+/** In the lab everything takes longer. Limits are for a box many times slower than ours: they end a test that hangs and decide nothing else. */
+const SLOWNESS = process.env['MESOVIRT_TEST_LAB'] === '1' ? 3 : 1
 const UNIT_ON_KVM = ['hypervisor/kvm/**/*.test.ts']
 const MACHINE_ON_KVM = ['boot', 'virtio-rng', 'guest-ends', 'qmp-machine', 'process-life', 'bare-metal', 'full/generic-kernel', 'kvm/**/*'].map((name) => `test/${name}.test.ts`)
 
@@ -19,8 +21,8 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: isOnKvm ? UNIT_ON_KVM : ['{src,machine-manager,machine,boot-loader,device-model,hypervisor,address-space,host,scripts,bench}/**/*.test.ts'],
-          testTimeout: 60_000,
-          hookTimeout: 300_000,
+          testTimeout: SLOWNESS * 60_000,
+          hookTimeout: SLOWNESS * 300_000,
         },
       },
       {
@@ -30,9 +32,8 @@ export default defineConfig({
           include: isOnKvm ? MACHINE_ON_KVM : ['test/**/*.test.ts'],
           exclude: ['node_modules/**', ...(isOnKvm ? [] : ['test/kvm/**']), ...(isFull || isOnKvm ? [] : ['test/full/**'])],
           globalSetup: ['test/support/global-setup.ts'],
-          // Limits for a box many times slower than ours: they end a test that hangs and decide nothing else.
-          testTimeout: 600_000,
-          hookTimeout: 600_000,
+          testTimeout: SLOWNESS * 600_000,
+          hookTimeout: SLOWNESS * 600_000,
         },
       },
     ],

@@ -17,7 +17,7 @@ import type { LabOptions } from './options.ts'
 
 const CACHE = path.resolve('.cache', 'kvm-lab')
 /** Longer than any test may take: silence beyond it is a lab that hangs. */
-const SILENCE_LIMIT_MS = 15 * 60_000
+const SILENCE_LIMIT_MS = 40 * 60_000
 /** Settings of the caller that tests and vitest look at. */
 const PASSED_ON = ['CI', 'FORCE_COLOR', 'NO_COLOR', 'COLORTERM', 'TERM', 'DEBUG']
 /** Tests failed: 1. The lab did: 2. */
