@@ -193,14 +193,13 @@ describeKvm('interrupts on kvm', () => {
     looking.enableInterrupts().write(IOAPIC_WINDOW, 4, 0x4a | LEVEL_TRIGGERED | MASKED).out(READY, 1, 1)
     // ... until it opens it: the line is still high.
     looking.write(APIC_SPURIOUS, 4, APIC_ENABLED | 0xff).write(IOAPIC_WINDOW, 4, 0x4a | LEVEL_TRIGGERED).label('sleep').halt().jump('sleep')
-    // One is enough: after a reset inside a handler the first interrupt came twice now and then on a PVM host, for a reason that is not known.
     looking.label('handler').out(REPORT, 1, 0x99).label('end').halt().jump('end')
     guest.reports.length = 0
     guest.load(looking)
     guest.setVector(0x4a, looking.addressOf('handler'))
     await guest.restart(looking)
     await guest.untilReports(1)
-    // On the PVM host seen, a local APIC ends an interrupt as it delivers it: a level that is still high then comes once more.
+    // No further: on the PVM host seen, a local APIC ends an interrupt as it delivers it, so a level that is still high comes once more.
     expect(guest.reports.slice(0, 3).map(({ value }) => value)).toEqual([MASKED, 1, 0x99])
   })
 })
