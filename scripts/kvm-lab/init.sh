@@ -39,6 +39,7 @@ echo "lab: ready after $(cut -d ' ' -f 1 /proc/uptime) s"
 
 stty -F /dev/ttyS1 115200 raw -echo
 if [ -e /interactive ]; then
+  # The first terminal that the leader of a session opens is its own.
   setsid chroot /system /bin/sh -c 'exec /bin/sh /run/command </dev/ttyS1 >/dev/ttyS1 2>&1'
   status=$?
 else

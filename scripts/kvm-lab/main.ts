@@ -109,7 +109,7 @@ function commandText(project: string, task: LabOptions['task'], guests: Guests):
   }
   const lines = [...Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`), `cd ${quote(project)}`]
   if (task.kind === 'shell') {
-    lines.push(`stty sane rows ${rows} cols ${columns}`, 'echo "A shell in the lab, with the project in $PWD. exit or Ctrl-D ends it, Ctrl-A x kills it."', 'exec setsid cttyhack sh -l')
+    lines.push(`stty sane rows ${rows} cols ${columns}`, 'echo "A shell in the lab, with the project in $PWD. exit or Ctrl-D ends it, Ctrl-A x kills it."', 'exec sh -l')
   } else if (task.kind === 'exec') {
     lines.push(`exec ${task.command.map(quote).join(' ')}`)
   } else if (task.kind === 'tests') {
