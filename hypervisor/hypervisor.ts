@@ -23,6 +23,9 @@ export type MachineClock =
   /** One instruction takes 2^shift ns. `sleep`: an idle machine waits for its next timer instead of jumping to it. */
   | { readonly kind: 'instruction-count'; readonly shift: number; readonly sleep: boolean }
 
+/** Whether the software CPU makes WebAssembly of hot guest code; `force`: of all code, at its first execution, for tests. */
+export type TranslatorMode = 'on' | 'off' | 'force'
+
 /** A piece of RAM to be made. */
 export interface RamRequest { readonly guestAddress: number; readonly size: number }
 
@@ -58,6 +61,8 @@ export interface EntryState {
   readonly mxcsr: number
 }
 
+export interface Counter { readonly name: string; readonly value: bigint }
+
 /** What an accelerator has done since the last reset, for people and for the bench. */
 export interface AcceleratorStatistics {
   /** machine time since then, in ns */
@@ -65,7 +70,9 @@ export interface AcceleratorStatistics {
   /** Guest instructions of all vCPUs, undefined where they are not counted. A string instruction counts once per iteration or once, as suits the accelerator. */
   readonly instructions: bigint | undefined
   /** Further counters, named in plain words, in the order to show them. */
-  readonly counters: readonly { readonly name: string; readonly value: bigint }[]
+  readonly counters: readonly Counter[]
+  /** What the translator has done since the launch; undefined without one. */
+  readonly translator?: readonly Counter[] | undefined
 }
 
 /** What an accelerator reports on its own; no vCPU runs from then on until a reset. */
@@ -81,6 +88,8 @@ export interface HypervisorOptions {
   /** What RAM consists of; default: memory of this process alone. */
   readonly ramBacking?: RamBacking | undefined
   readonly clock: MachineClock
+  /** tcg; default off */
+  readonly translator?: TranslatorMode | undefined
   /** Called on the main thread, never from inside a call into the accelerator. */
   readonly onEvent: (event: HypervisorEvent) => void
   /** A device threw while it served a vCPU. */

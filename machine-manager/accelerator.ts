@@ -70,7 +70,8 @@ export async function buildOnAccelerator<Machine>(config: AcceleratorConfig, cho
     const name = order[0] ?? 'tcg'
     if (name === 'tcg' && open) checkTcgMemory(memory, why)
     try {
-      const machine = build(await load(name))
+      const accelerator = await load(name)
+      const machine = build(config.translator === undefined ? accelerator : (options) => accelerator({ ...options, translator: config.translator }))
       if (why !== undefined) notice(`${acceleratorLine(name, why)}${name === 'kvm' ? '' : '; mesovirt doctor says more'}`)
       return machine
     } catch (error) {

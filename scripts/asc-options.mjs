@@ -11,7 +11,7 @@ const ASC = 'node_modules/assemblyscript/bin/asc.js'
  */
 export function ascArguments(entry, out, level = '-O3') {
   return [ASC, entry, '-o', out, level, '--noAssert',
-    '--runtime', 'stub', '--importMemory', '--sharedMemory', '--initialMemory', '1024', '--maximumMemory', '65536', '--enable', 'threads,simd,bulk-memory,sign-extension,nontrapping-f2i,mutable-globals',
+    '--runtime', 'stub', '--importMemory', '--exportTable', '--sharedMemory', '--initialMemory', '1024', '--maximumMemory', '65536', '--enable', 'threads,simd,bulk-memory,sign-extension,nontrapping-f2i,mutable-globals',
     '--memoryBase', '1024', '--use', 'abort=',
     '--disableWarning', '201'] // usize is 32 bits here and will stay so: memory64 is not in Node 20
 }

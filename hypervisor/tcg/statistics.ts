@@ -1,7 +1,7 @@
 /** The counters of the software CPU in the words of `info accel`; layout.ts STAT_* names them. */
-import type { AcceleratorStatistics } from '../hypervisor.ts'
+import type { AcceleratorStatistics, Counter } from '../hypervisor.ts'
 import {
-  G_RETIRED, G_STATS, STAT_BLOCKS, STAT_CACHE_FLUSHES, STAT_EXCEPTIONS, STAT_HALTS, STAT_INTERRUPTS, STAT_INVALIDATIONS, STAT_MMIO, STAT_PIO, STAT_TLB_FILLS, STAT_TLB_FLUSHES,
+  G_JIT_ALIVE, G_JIT_BYTES, G_JIT_COMPILE_US, G_JIT_DROPPED, G_JIT_ENTRIES, G_JIT_HEAD, G_JIT_MADE, G_JIT_RETIRED, G_JIT_TAIL, G_JIT_UOPS, G_RETIRED, G_STATS, STAT_BLOCKS, STAT_CACHE_FLUSHES, STAT_EXCEPTIONS, STAT_HALTS, STAT_INTERRUPTS, STAT_INVALIDATIONS, STAT_MMIO, STAT_PIO, STAT_TLB_FILLS, STAT_TLB_FLUSHES,
   STAT_UOPS,
 } from './core/layout.ts'
 
@@ -22,4 +22,16 @@ export function coreStatistics(view: DataView): Pick<AcceleratorStatistics, 'ins
     instructions: view.getBigUint64(G_RETIRED, true),
     counters: COUNTERS.map(([name, index]) => ({ name, value: view.getBigUint64(G_STATS + index * 8, true) })),
   }
+}
+
+/** As coreStatistics, of the translator. */
+export function translatorStatistics(view: DataView): Counter[] {
+  const long = (at: number): bigint => view.getBigUint64(at, true)
+  return [
+    { name: 'blocks waiting', value: BigInt(view.getInt32(G_JIT_HEAD, true) - view.getInt32(G_JIT_TAIL, true)) },
+    { name: 'entries into regions made', value: long(G_JIT_MADE) }, { name: 'entries into regions alive', value: long(G_JIT_ALIVE) },
+    { name: 'entries dropped with their code', value: BigInt(view.getUint32(G_JIT_DROPPED, true)) }, { name: 'instructions translated', value: long(G_JIT_UOPS) },
+    { name: 'bytes of WebAssembly', value: long(G_JIT_BYTES) }, { name: 'time translating, us', value: long(G_JIT_COMPILE_US) },
+    { name: 'instructions executed in regions', value: long(G_JIT_RETIRED) }, { name: 'times a region was entered', value: long(G_JIT_ENTRIES) },
+  ]
 }

@@ -1,6 +1,6 @@
 /**
  * The software CPU as an accelerator: the shared memory, the worker that runs core.wasm on it, and main's side of interrupt lines, pause and reset.
- * Interpreter only; one worker runs every vCPU.
+ * One worker runs every vCPU; a second one, started by it, translates hot code.
  */
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
@@ -20,7 +20,7 @@ import {
 import { cpuidTable } from './cpuid.ts'
 import { registersText } from '../registers-text.ts'
 import { readLinear, shownRegisters, writeEntryState } from './debug.ts'
-import { clearStatistics, coreStatistics } from './statistics.ts'
+import { clearStatistics, coreStatistics, translatorStatistics } from './statistics.ts'
 import { allocateMemory, BLOCK_TABLE_ENTRIES } from './memory-plan.ts'
 import type { MemoryPlan } from './memory-plan.ts'
 import { apicIdOf } from '../topology.ts'
@@ -102,7 +102,7 @@ export class TcgHypervisor implements Hypervisor {
     this.#requireOpen()
     const connection = bus.connect(0)
     const setup: WorkerSetup = {
-      memory: this.#memory, control: this.#control.buffer as SharedArrayBuffer, bus: connection, cpus: this.cpus, apicIds: this.apicIds, clock: this.#options.clock,
+      memory: this.#memory, control: this.#control.buffer as SharedArrayBuffer, bus: connection, cpus: this.cpus, apicIds: this.apicIds, clock: this.#options.clock, translator: this.#options.translator ?? 'on',
       core: fileURLToPath(distFile('core.wasm')),
     }
     const worker = new Worker(distFile('tcg-vcpu-worker.js'), { workerData: setup, transferList: [connection.port], stdin: false })
@@ -195,7 +195,8 @@ export class TcgHypervisor implements Hypervisor {
   }
 
   statistics(): AcceleratorStatistics {
-    return { machineNs: this.now() - this.#resetNs, ...coreStatistics(this.#view) }
+    const own = { machineNs: this.now() - this.#resetNs, ...coreStatistics(this.#view) }
+    return this.#options.translator === 'off' ? own : { ...own, translator: translatorStatistics(this.#view) }
   }
 
   readVirtual(cpu: number, address: bigint, length: number): Uint8Array {

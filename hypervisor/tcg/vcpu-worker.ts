@@ -8,12 +8,13 @@ import { VcpuBus } from '../../address-space/vcpu-bus.ts'
 import type { AccessSize } from '../../address-space/region.ts'
 import { currentThreadId } from '../../host/thread-id.ts'
 import {
-  APIC_ID, CPU_AREA, CPU_STRIDE, EXIT_DATA, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN, EXIT_SLICE, G_ICOUNT_SKIP, G_IRQ_DIRTY, G_KICK, G_WAKE, G_WALL_NS, LAPIC, TRIPLE_FAULT,
+  APIC_ID, CPU_AREA, CPU_STRIDE, EXIT_DATA, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN, EXIT_SLICE, EXIT_TRANSLATED, G_ICOUNT_SKIP, G_IRQ_DIRTY, G_KICK, G_WAKE, G_WALL_NS, LAPIC, TRIPLE_FAULT,
 } from './core/layout.ts'
 import {
   COMMAND_NONE, COMMAND_QUIT, COMMAND_REFRESH, COMMAND_RESET, COMMAND_RUN, CONTROL_COMMAND, CONTROL_THREAD,
 } from './worker-control.ts'
 import { wasm } from '../../host/wasm.ts'
+import { TranslatorClient } from './translator/client.ts'
 import type { Core, WorkerMessage, WorkerSetup } from './worker-control.ts'
 
 const setup = workerData as WorkerSetup
@@ -91,8 +92,9 @@ function run(core: Core): WorkerMessage {
     const reason = core.runMachine(ROUNDS)
     if (bus.aborted || reason === EXIT_KICK) return { kind: 'paused' }
     if (reason === EXIT_SHUTDOWN) return { kind: 'triple-fault', cpu: tripleFaulted() }
+    translator?.serve()
     if (reason === EXIT_HALT) idle(core)
-    else if (reason !== EXIT_SLICE) return { kind: 'internal-error', message: `the software CPU stopped with unknown reason ${reason}` }
+    else if (reason !== EXIT_SLICE && reason !== EXIT_TRANSLATED) return { kind: 'internal-error', message: `the software CPU stopped with unknown reason ${reason}` }
   }
 }
 
@@ -197,6 +199,11 @@ Atomics.notify(control, CONTROL_THREAD)
 const module = new wasm.Module(readFileSync(setup.core))
 const instance = new wasm.Instance(module, { env: { memory: setup.memory, busRead, busWrite, hostNs, hostRandom } })
 const core = instance.exports as unknown as Core
+// The translator itself is loaded here only for translation at once.
+const atOnce = setup.translator === 'force' ? (await import('./translator/at-once.ts')).translateAtOnce : undefined
+const translator = setup.translator === 'off'
+  ? undefined
+  : new TranslatorClient(core, setup.memory, atOnce && ((table) => atOnce(table, core, 1, { blocks: 8, uops: 100, heat: 0 })))
 reset(core)
 send({ kind: 'ready' })
 while (obey(core)) {

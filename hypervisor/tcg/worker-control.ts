@@ -3,8 +3,9 @@
  * wakes it. Words of a small shared array, and messages from the worker (it never returns to its own event loop).
  */
 import type { BusConnection } from '../../address-space/bus.ts'
-import type { MachineClock } from '../hypervisor.ts'
+import type { MachineClock, TranslatorMode } from '../hypervisor.ts'
 import type { WasmMemory } from '../../host/wasm.ts'
+import type { TranslatingCore } from './translator/region-table.ts'
 
 /** Words of the control array. */
 export const CONTROL_COMMAND = 0 // COMMAND_*, stored by main and notified; the worker takes it by storing COMMAND_NONE
@@ -28,6 +29,7 @@ export interface WorkerSetup {
   readonly cpus: number
   readonly apicIds: readonly number[]
   readonly clock: MachineClock
+  readonly translator: TranslatorMode
   /** Path of core.wasm. */
   readonly core: string
 }
@@ -42,7 +44,7 @@ export type WorkerMessage =
   | { readonly kind: 'internal-error'; readonly message: string }
 
 /** Exports of core.wasm that the worker uses; see core/run.ts. */
-export interface Core {
+export interface Core extends TranslatingCore {
   initialise(): void
   resetCpu(cpu: number, index: number, init: number): void
   refreshCpu(cpu: number): void
@@ -50,6 +52,5 @@ export interface Core {
   nextDeadline(): bigint
   skipIdle(): number
   machineTime(): bigint
-  flushAll(): void
   getRflags(cpu: number): bigint
 }

@@ -3,6 +3,7 @@ import type { AcceleratorConfig, AcceleratorName, ActionConfig, BootConfig, Char
   ObjectConfig, TraceEvent, VmConfig } from './config.ts'
 import { DEFAULT_CANDIDATES } from './config.ts'
 import { checkDevices, deviceConfig, objectConfig } from './devices.ts'
+import type { TranslatorMode } from '../../hypervisor/hypervisor.ts'
 import { parseKeyValues } from './grammar.ts'
 import type { KeyValue, Occurrence } from './grammar.ts'
 import { checkStatus, readCharacterDevice, readValues, readVariant, Values } from './interpret.ts'
@@ -34,6 +35,7 @@ class Draft {
   readonly monitors: { readonly config: MonitorConfig; readonly origin: string }[] = []
   readonly trace: TraceEvent[] = []
   readonly accelerators: string[] = []
+  translator: TranslatorMode | undefined
   serial: { readonly label: string; readonly origin: string } | undefined
 
   values(option: string): Values { return this.keys.get(option) ?? new Values() }
@@ -94,6 +96,7 @@ function collectKeys(draft: Draft, name: string, values: Values): void {
   switch (name) {
     case 'accel':
       draft.accelerators.push(values.text('accel') ?? '')
+      draft.translator = translatorMode(values.text('translator')) ?? draft.translator
       return
     case 'trace':
       if (values.text('enable') === 'boot' && !draft.trace.includes('boot')) draft.trace.push('boot')
@@ -164,7 +167,7 @@ function assemble(draft: Draft): BuiltConfig {
   checkChardevs(draft.chardevs, daemonize)
   checkReferences(draft)
   checkDevices(draft.devices, draft.objects)
-  const accelerator = acceleratorConfig(draft, notices)
+  const accelerator = { ...acceleratorConfig(draft, notices), ...draft.translator === undefined ? {} : { translator: draft.translator } }
   const memory = {
     size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]),
     path: draft.plain.get('mem-path'), preallocate: draft.given.has('mem-prealloc'),
@@ -259,8 +262,12 @@ function acceleratorConfig(draft: Draft, notices: string[]): AcceleratorConfig {
   return { candidates: ['tcg'], chosenBy: 'user' }
 }
 
+function translatorMode(text: string | undefined): TranslatorMode | undefined {
+  return text === 'on' || text === 'off' || text === 'force' ? text : undefined
+}
+
 /** Properties of one accelerator only: each is refused for the other, as by QEMU. A list of names (kvm:tcg) takes both kinds. */
-const PROPERTY_OF: Readonly<Record<string, AcceleratorName>> = { 'kernel-irqchip': 'kvm', kernel_irqchip: 'kvm', thread: 'tcg', 'tb-size': 'tcg', 'split-wx': 'tcg' }
+const PROPERTY_OF: Readonly<Record<string, AcceleratorName>> = { 'kernel-irqchip': 'kvm', kernel_irqchip: 'kvm', translator: 'tcg', thread: 'tcg', 'tb-size': 'tcg', 'split-wx': 'tcg' }
 
 function checkAcceleratorProperties(pairs: readonly KeyValue[], names: readonly string[]): void {
   for (const { key } of pairs) {

@@ -1,4 +1,5 @@
 /** What a command line asks for, as one typed value: the only thing the rest of the program knows about options. */
+import type { TranslatorMode } from '../../hypervisor/hypervisor.ts'
 import type { ChardevConfig } from '../../device-model/chardev/open.ts'
 import type { RandomSourceConfig } from '../../device-model/random-source.ts'
 import type { RngLimit } from '../../device-model/virtio/rng.ts'
@@ -27,6 +28,8 @@ export interface AcceleratorConfig {
   readonly candidates: readonly AcceleratorName[]
   /** `default`: nobody asked for one. */
   readonly chosenBy: 'user' | 'default'
+  /** tcg: translate hot guest code; undefined: nobody said */
+  readonly translator?: TranslatorMode | undefined
 }
 
 /** sockets * dies * clusters * cores * threads = maxCpus >= cpus. */

@@ -35,6 +35,14 @@ const KERNEL_IRQCHIP: ValueType = {
   ],
 }
 
+const TRANSLATOR: ValueType = {
+  kind: 'choice', choices: [
+    { name: 'on', aliases: ['yes', 'true'] },
+    { name: 'off', aliases: ['no', 'false'], help: 'all code is interpreted' },
+    { name: 'force', help: 'all code, before it is first executed: slow, for tests' },
+  ],
+}
+
 const ONLY_ARM = ignored('it means something on aarch64 only')
 
 export const MACHINE_OPTIONS: readonly OptionSpec[] = [
@@ -74,6 +82,7 @@ export const MACHINE_OPTIONS: readonly OptionSpec[] = [
       sub: [
         { key: 'accel', type: { kind: 'preference', choices: ACCELERATORS }, help: 'the accelerator', required: true },
         { key: 'kernel-irqchip', aliases: ['kernel_irqchip'], type: KERNEL_IRQCHIP, default: 'on', help: 'kvm: where interrupt controllers and interval timer are' },
+        { key: 'translator', type: TRANSLATOR, default: 'on', help: 'tcg: hot guest code becomes WebAssembly' },
         { key: 'thread', type: { kind: 'choice', choices: [{ name: 'single' }, { name: 'multi' }] }, help: 'tcg: vCPUs per host thread',
           status: ignored('tcg decides about its threads') },
         { key: 'tb-size', type: { kind: 'integer', min: 0, max: 1024 * 1024 }, help: 'tcg: translation cache, MiB',

@@ -1,5 +1,6 @@
 /** Test part: a machine that runs nothing, keeps the promises of VirtualMachine and remembers what it was asked. */
 import { MesovirtError } from '../../host/errors.ts'
+import type { AcceleratorStatistics } from '../../hypervisor/hypervisor.ts'
 import type { CpuInfo, RunState, ShutdownReason, VirtualMachine, VmEvent } from '../vm.ts'
 
 /** Guest-physical address of the machine's RAM, and the linear address it shows at. */
@@ -64,8 +65,9 @@ export class TestMachine implements VirtualMachine {
     return `RAX=0000000000000000 RBX=00000000deadbeef\nRIP=ffff800000001004 RFL=00000002 CPU=${cpuIndex}\n`
   }
 
+  statistics: AcceleratorStatistics = { machineNs: 2_500_000_000n, instructions: 1_000_000_000n, counters: [{ name: 'TLB fills', value: 7n }] }
   acceleratorStatistics() {
-    return { machineNs: 2_500_000_000n, instructions: 1_000_000_000n, counters: [{ name: 'TLB fills', value: 7n }] }
+    return this.statistics
   }
 
   memoryTree(): string {

@@ -16,6 +16,7 @@ import { cpuidTable } from '../../hypervisor/tcg/cpuid.ts'
 import { writeEntryState } from '../../hypervisor/tcg/debug.ts'
 import { BLOCK_TABLE_ENTRIES, makeMemory, planMemory } from '../../hypervisor/tcg/memory-plan.ts'
 import { wasm } from '../../host/wasm.ts'
+import type { WasmMemory } from '../../host/wasm.ts'
 import type { Core } from '../../hypervisor/tcg/worker-control.ts'
 
 const MIB = 2 ** 20
@@ -43,7 +44,7 @@ export interface GuestRun {
  * Runs the guest until it resets the machine, shuts down, sleeps without a timer, or has used up its instructions.
  * @param core file with the WebAssembly code, @param elf file with the guest
  */
-export function runGuest(core: string, elf: string, cpus: number, limit: bigint): GuestRun {
+export function runGuest(core: string, elf: string, cpus: number, limit: bigint, translator?: (core: unknown, memory: WasmMemory) => void): GuestRun {
   const plan = planMemory(cpus, [{ guestAddress: 0, size: RAM }])
   const memory = makeMemory(plan)
   const view = new DataView(memory.buffer)
@@ -86,6 +87,7 @@ export function runGuest(core: string, elf: string, cpus: number, limit: bigint)
   set(G_RANGES + 16, plan.ramBase)
   view.setBigUint64(G_WALL_NS, WALL_NS, true)
   exports.initialise()
+  translator?.(exports, memory)
   for (let index = 0; index < cpus; index++) {
     const cpu = CPU_AREA + index * CPU_STRIDE
     exports.resetCpu(cpu, index, 0)

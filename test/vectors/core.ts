@@ -5,6 +5,9 @@ import {
   ARITHMETIC, CODE, CODE_SIZE, DATA, READ_ONLY, S_CR2, S_ERROR, S_FCW, S_FPR, S_FSW, S_FS_BASE, S_FTW, S_GPR, S_GS_BASE, S_MEMORY, S_MXCSR, S_RFLAGS, S_RIP, S_SELECTORS,
   S_STACK, S_TRAP, S_XMM, STACK, USER_CODE32, USER_CODE64, USER_DATA,
 } from './arena.ts'
+import { translateAtOnce } from '../../hypervisor/tcg/translator/at-once.ts'
+import { RegionTable } from '../../hypervisor/tcg/translator/region-table.ts'
+import type { TranslatingCore } from '../../hypervisor/tcg/translator/region-table.ts'
 import { READ_ONLY_BYTES } from './state.ts'
 import type { State } from './state.ts'
 
@@ -60,7 +63,8 @@ export class CoreExecutor {
   private codeAt = P_CODE
   private codeLength = 0
 
-  constructor(file: string) {
+  /** @param translated every block becomes WebAssembly before it is first executed; for vectors run as blocks */
+  constructor(file: string, translated = false) {
     const memory = new wasm.Memory({ initial: 1024, maximum: 65536, shared: true })
     const env = { memory, busRead: () => 0xffffffff, busWrite: () => undefined, hostNs: () => 0, hostRandom: () => 4 }
     this.exports = new wasm.Instance(new wasm.Module(fs.readFileSync(file)), { env }).exports as Exports
@@ -70,6 +74,9 @@ export class CoreExecutor {
     this.setUpTables()
     this.templates = { 64: this.template(64), 32: this.template(32) }
     this.exports.refreshCpu(CPU)
+    if (!translated) return
+    const translating = this.exports as unknown as TranslatingCore
+    translateAtOnce(new RegionTable(translating, memory), translating, 1, { blocks: 4, uops: 60, heat: 0 })
   }
 
   private setUpMachine(): void {

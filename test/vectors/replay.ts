@@ -38,8 +38,8 @@ export function describe(n: number, state: State, wanted: Uint8Array, got: Uint8
   return `#${n} ${code}: ${differences(wanted, got).join(', ')} (wanted/got)`
 }
 
-/** Replays one family's file. @param examples how many disagreements per group are described; @param most how many vectors of a group are run */
-export function replay(core: Executor, unit: string, mode: Mode, examples = 1, only = '', most = Infinity): Report {
+/** Replays one family's file. @param examples how many disagreements per group are described; @param most how many vectors of a group are run; @param every of so many vectors one is run */
+export function replay(core: Executor, unit: string, mode: Mode, examples = 1, only = '', most = Infinity, every = 1): Report {
   const reader = new Reader(fs.readFileSync(path.join(DATA_FOLDER, `${unit}.bin.br`)))
   const groups = new Map(allGroups().map((group) => [group.key, group]))
   const report: Report = { counts: new Map(), stale: [], disagreements: [], declined: 0, notTaken: [] }
@@ -57,7 +57,7 @@ export function replay(core: Executor, unit: string, mode: Mode, examples = 1, o
       check = checkState(check, state.bytes, state.code, state.codeLength)
       wanted.set(state.bytes)
       reader.apply(wanted)
-      if (n >= most || !taken || !stored.key.includes(only)) continue
+      if (n >= most || n % every !== 0 || !taken || !stored.key.includes(only)) continue
       if (core.run(state, mode, wantedView.getUint32(S_TRAP, true), got) === 'declined') {
         report.declined++
         continue

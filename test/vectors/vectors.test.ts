@@ -47,6 +47,15 @@ describe.each(UNITS)('%s vectors', (unit) => {
   })
 })
 
+describe('translated to WebAssembly', () => {
+  const EVERY = 40 // each vector is a module of its own
+  test.each(UNITS)('%s vectors agree with silicon', (unit) => {
+    const report = replay(new CoreExecutor(WASM, true), unit, { path: 'run', specialised: true }, 1, '', EVERY)
+
+    expect(report.disagreements.map((each) => `${each.group}: ${each.wrong}: ${each.examples[0] ?? ''}`)).toEqual([])
+  }, 300_000)
+})
+
 test('every row that user mode can execute has vectors', () => {
   const covered = new Set(allGroups().map((group) => group.row))
 

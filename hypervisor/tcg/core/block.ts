@@ -5,7 +5,7 @@
  */
 import {
   RIP_BASE, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, CS, EXCEPTION, CPL, MODE, TMP, TLB_BYTES, TLB_KERNEL_FETCH, TLB_USER_FETCH, JUMP_CACHE, JUMP_ENTRIES,
-  MODE_64, UOP_SIZE, UOP_OP, UOP_OFFSET, BLOCK_BYTES, BLOCK_NEXT1, BLOCK_NEXT2, BLOCK_HOST, BLOCK_MODE, BLOCK_COUNT, BLOCK_PAGE2, BLOCK_LENGTH,
+  MODE_64, UOP_SIZE, UOP_OP, UOP_OFFSET, BLOCK_BYTES, BLOCK_NEXT1, BLOCK_NEXT2, BLOCK_HOST, BLOCK_MODE, BLOCK_COUNT, BLOCK_PAGE2, BLOCK_LENGTH, BLOCK_HEAT,
   STAT_BLOCKS, STAT_UOPS,
 } from './layout'
 import { needMore, decodeInstruction } from './decode'
@@ -133,6 +133,7 @@ function decodeBlock(cpu: usize, linear: u64, host: usize, mode: u32, room: u64)
   store<u32>(block, <u32>(at - host), BLOCK_LENGTH)
   store<u32>(block, 0, BLOCK_NEXT1)
   store<u32>(block, 0, BLOCK_NEXT2)
+  store<u32>(block, 0, BLOCK_HEAT)
   commitBlock(block, count)
   registerCode(block, host, min<u32>(<u32>(at - host), <u32>(pageEnd - host)), page2, length2)
   insertBlock(block)

@@ -6,7 +6,7 @@
 import {
   G_CPU_COUNT, G_UOP_BASE, G_UOP_END, G_UOP_NEXT, G_BLOCK_TABLE, G_BLOCK_MASK, G_PAGE_INFO, G_RAM_BASE, G_RAM_END, CPU_AREA, CPU_STRIDE, UOP_SIZE,
   PAGE_BYTES, PAGE_BLOCKS, PAGE_LINES, BLOCK_BYTES, BLOCK_NEXT1, BLOCK_NEXT2, BLOCK_HOST, BLOCK_MODE, BLOCK_COUNT, STAT_INVALIDATIONS,
-  STAT_CACHE_FLUSHES,
+  STAT_CACHE_FLUSHES, BLOCK_HEAT, HEAT_DEAD, HEAT_REGION, G_JIT_EPOCH, G_JIT_DROPPED,
 } from './layout'
 import { OP_LEAVE } from './ops'
 import { flushJumpCache, dropWriteEntries } from './tlb'
@@ -96,6 +96,8 @@ export function invalidateCode(host: usize, length: u32): void {
   while (block) {
     const next: usize = (load<u32>(block, BLOCK_HOST) & ~0xfff) == page ? load<u32>(block, BLOCK_NEXT1) : load<u32>(block, BLOCK_NEXT2)
     removeBlock(block)
+    if (load<u32>(block, BLOCK_HEAT) & <u32>HEAT_REGION) store<u32>(G_JIT_DROPPED, load<u32>(G_JIT_DROPPED) + 1)
+    store<u32>(block, HEAT_DEAD, BLOCK_HEAT)
     let u: usize = block + BLOCK_BYTES
     for (let i = load<u32>(block, BLOCK_COUNT); i > 0; i--, u += UOP_SIZE) store<u16>(u, OP_LEAVE)
     block = next
@@ -119,6 +121,7 @@ export let generation: u32 = 0
 /** Forgets every decoded block: reset, or the cache is full. */
 export function flushAll(): void {
   generation++
+  store<u32>(G_JIT_EPOCH, load<u32>(G_JIT_EPOCH) + 1)
   tally(STAT_CACHE_FLUSHES)
   memory.fill(load<u32>(G_BLOCK_TABLE), 0, (load<u32>(G_BLOCK_MASK) + 1) << 2)
   memory.fill(load<u32>(G_PAGE_INFO), 0, ((load<u32>(G_RAM_END) - load<u32>(G_RAM_BASE)) >> 12) * PAGE_BYTES)

@@ -8,7 +8,7 @@ import * as OP from './ops'
 import {
   G_NEVER_TLB, GPR, RIP_BASE, RIP, EXCEPTION, RIP_SET, CPL, MODE, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE, JUMP_CACHE,
   JUMP_ENTRIES, CC_SUB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX,
-  UOP_SCALE, UOP_OFFSET, UOP_X, BLOCK_BYTES, BLOCK_PAGE2,
+  UOP_SCALE, UOP_OFFSET, UOP_X, BLOCK_BYTES, BLOCK_PAGE2, BLOCK_HEAT, UOP_SIZE, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_LEAVE, REGION_DONE,
 } from './layout'
 import { VEC_UD, VEC_GP, raise } from './fault'
 import {
@@ -26,13 +26,16 @@ import { execSystem } from './system'
 import { execSimdRegister, execSimdLoad, execSimdStore, execX87 } from './simd'
 import { lookup } from './block'
 import { generation } from './cache'
+import { enterHot, threshold } from './translate'
 import { retired, sliceEnd, addRetired } from './time'
 
-const JUMP_DIRECT: u32 = 1, JUMP_INDIRECT: u32 = 2, JUMP_NEXT: u32 = 3, JUMP_DROPPED: u32 = 4
+const JUMP_DIRECT: u32 = 1, JUMP_INDIRECT: u32 = 2, JUMP_NEXT: u32 = 3, JUMP_DROPPED: u32 = 4, JUMP_ENTER: u32 = 5, JUMP_LEFT: u32 = 6
+/** The uop that exec() begins with: it goes to the tail, where translated code is entered. */
+const ENTER: usize = memory.data<u64>([223, 0, 0, 0], 32) // OP_ENTER
 
 /** Runs uops from `first` until the slice ends or something needs the outer loop; RIP is stored then. */
 export function exec(cpu: usize, first: usize): void {
-  let u = first
+  let u = ENTER
   let entry = first
   let leave: u32 = 0
   let target: u64 = 0
@@ -42,6 +45,7 @@ export function exec(cpu: usize, first: usize): void {
   const wt: usize = slowAccess ? G_NEVER_TLB : cpu + (user ? TLB_USER_WRITE : TLB_KERNEL_WRITE)
   while (true) {
     switch (<u32>load<u16>(u)) {
+      case OP.OP_ENTER: { leave = JUMP_ENTER; break }
       case OP.OP_END: { leave = JUMP_NEXT; break }
       case OP.OP_LEAVE: { leave = JUMP_DROPPED; break }
       case OP.OP_GENERIC: { if (execGeneric(cpu, u)) break; u += 32; continue }
@@ -367,51 +371,70 @@ export function exec(cpu: usize, first: usize): void {
       default: break
     }
     // ---- tail ---------------------------------------------------------------------------------------------------------------
-    if (leave == JUMP_DIRECT) {
-      leave = 0
-      addRetired(((u - entry) >> 5) + 1)
-      let v: usize = load<u32>(u, UOP_X)
-      target = load<u64>(cpu, RIP_BASE) + load<u64>(u, UOP_IMM)
-      if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return }
-      if (!v) {
-        const before = generation
-        v = lookup(cpu, target)
-        if (!v) { store<u64>(cpu, target, RIP); return }
-        // Within one page the link lives as long as the block itself; a page-crossing target has its own check in lookup().
-        if (load<u64>(u, UOP_IMM) < 0x1000 && generation == before && !load<u32>(v - BLOCK_BYTES, BLOCK_PAGE2)) store<u32>(u, <u32>v, UOP_X)
-      }
-      u = v
-      entry = v
-      continue
-    }
-    if (leave != 0) {
-      addRetired(((u - entry) >> 5) + (leave == JUMP_INDIRECT ? 1 : 0))
-      if (leave != JUMP_INDIRECT) target = load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET)
-      // The jump cache may still point at the dropped block itself.
-      const cached = leave != JUMP_DROPPED
-      leave = 0
-      if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return }
-      const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
-      if (cached && load<u64>(slot) == target && load<u32>(slot, 12) == ((load<u32>(cpu, CPL) << 8) | load<u32>(cpu, MODE))) {
-        u = load<u32>(slot, 8)
-        store<u64>(cpu, target - load<u16>(u, UOP_OFFSET), RIP_BASE)
+    do {
+      if (leave == JUMP_DIRECT) {
+        addRetired(((u - entry) >> 5) + 1)
+        let v: usize = load<u32>(u, UOP_X)
+        target = load<u64>(cpu, RIP_BASE) + load<u64>(u, UOP_IMM)
+        if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return }
+        if (!v) {
+          const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
+          if (load<u64>(slot) == target && load<u64>(u, UOP_IMM) >= 0x1000 && load<u32>(slot, 12) == ((load<u32>(cpu, CPL) << 8) | load<u32>(cpu, MODE))) {
+            v = load<u32>(slot, 8)
+            store<u64>(cpu, target - load<u16>(v, UOP_OFFSET), RIP_BASE)
+          }
+        }
+        if (!v) {
+          const before = generation
+          v = lookup(cpu, target)
+          if (!v) { store<u64>(cpu, target, RIP); return }
+          // Within one page the link lives as long as the block itself; a page-crossing target has its own check in lookup().
+          if (load<u64>(u, UOP_IMM) < 0x1000 && generation == before && !load<u32>(v - BLOCK_BYTES, BLOCK_PAGE2)) store<u32>(u, <u32>v, UOP_X)
+        }
+        u = v
+      } else if (leave == JUMP_ENTER) u = first
+      else if (leave != 0 && leave != JUMP_LEFT) {
+        addRetired(((u - entry) >> 5) + (leave == JUMP_INDIRECT ? 1 : 0))
+        if (leave != JUMP_INDIRECT) target = load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET)
+        if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return }
+        const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
+        // The jump cache may still point at the dropped block itself.
+        if (leave != JUMP_DROPPED && load<u64>(slot) == target && load<u32>(slot, 12) == ((load<u32>(cpu, CPL) << 8) | load<u32>(cpu, MODE))) {
+          u = load<u32>(slot, 8)
+          store<u64>(cpu, target - load<u16>(u, UOP_OFFSET), RIP_BASE)
+        } else {
+          u = lookup(cpu, target)
+          if (!u) { store<u64>(cpu, target, RIP); return }
+        }
       } else {
-        u = lookup(cpu, target)
-        if (!u) { store<u64>(cpu, target, RIP); return }
+        // Exception, or an instruction that ends its block.
+        if (load<i32>(cpu, EXCEPTION) >= 0) {
+          addRetired((u - entry) >> 5)
+          store<u64>(cpu, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET), RIP)
+          store<u32>(cpu, 0, RIP_SET)
+          return
+        }
+        addRetired(((u - entry) >> 5) + 1)
+        if (!load<u32>(cpu, RIP_SET)) store<u64>(cpu, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET) + (load<u8>(u, UOP_LEN) & 15), RIP)
+        store<u32>(cpu, 0, RIP_SET)
+        return
       }
       entry = u
-      continue
-    }
-    // Exception, or an instruction that ends its block.
-    if (load<i32>(cpu, EXCEPTION) >= 0) {
-      addRetired((u - entry) >> 5)
-      store<u64>(cpu, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET), RIP)
-      store<u32>(cpu, 0, RIP_SET)
-      return
-    }
-    addRetired(((u - entry) >> 5) + 1)
-    if (!load<u32>(cpu, RIP_SET)) store<u64>(cpu, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET) + (load<u8>(u, UOP_LEN) & 15), RIP)
-    store<u32>(cpu, 0, RIP_SET)
-    return
+      leave = 0
+      const heat = load<u32>(u - BLOCK_BYTES, BLOCK_HEAT) + 1
+      if (heat < threshold) store<u32>(u - BLOCK_BYTES, heat, BLOCK_HEAT)
+      else {
+        const code = enterHot(cpu, u, heat - 1, rt)
+        if (code) {
+          u = code & ~31
+          entry = u
+          const what = code & 31
+          if (what == REGION_DIRECT) leave = JUMP_DIRECT
+          else if (what == REGION_INDIRECT) { leave = JUMP_INDIRECT; target = load<u64>(cpu, JIT_TARGET) }
+          else if (what == REGION_LEAVE) leave = JUMP_LEFT
+          else if (what == REGION_DONE) u += UOP_SIZE
+        }
+      }
+    } while (leave)
   }
 }

@@ -35,6 +35,25 @@ export const G_LINES = 0x10200 // 32 * 16 bytes
 export const G_RANGES = 0x10400 // up to 64 * 32 bytes: {start u64, end u64 (exclusive), wasm offset u32, flags u32 (RANGE_*), pad u64}, sorted
 export const RANGE_READ_ONLY = 1
 export const G_IRQCHIP = 0x11000 // IOAPIC, PIC, PIT state, 4 KiB, layout private to core/irqchip.ts
+/** The translator (translate.ts): everything is 0 or all ones while it is off. */
+export const G_JIT_THRESHOLD = 0x10100 // u32: a block is translated when it was entered this often
+export const G_JIT_HOOK = 0x10104 // u32: table index of a function (block) that translates at once, 0: blocks are queued
+export const G_JIT_EPOCH = 0x10108 // u32: counts full flushes; what was made of blocks before one is void
+export const G_JIT_READY = 0x1010c // i32 atomic: translations wait to be picked up: leave runMachine
+export const G_JIT_HEAD = 0x10110 // i32 atomic: blocks ever queued; notified
+export const G_JIT_TAIL = 0x10114 // i32 atomic: blocks ever taken by the translator
+export const G_JIT_DROPPED = 0x10118 // u32: translated blocks ever dropped
+export const G_JIT_RETIRED = 0x10120 // u64: instructions retired in translated code, flushed with G_RETIRED
+export const G_JIT_ENTRIES = 0x10128 // u64: entries into translated code
+export const G_JIT_MADE = 0x10130 // u64: regions ever put in place
+export const G_JIT_ALIVE = 0x10138 // u64: regions in place
+export const G_JIT_UOPS = 0x10140 // u64: instructions ever translated
+export const G_JIT_BYTES = 0x10148 // u64: WebAssembly bytes ever made
+export const G_JIT_COMPILE_US = 0x10150 // u64: time that took, µs
+export const G_JIT_QUEUE = 0x18000 // ring of JIT_QUEUE u32 block addresses
+export const JIT_QUEUE = 4096
+/** Most regions alive. */
+export const JIT_REGIONS = 16384
 export const G_NEVER_TLB = 0x14000 // 16 KiB of TLB entries that never match: used while every access must take the slow path
 
 // ---- one vCPU ------------------------------------------------------------------------------------------------------------------
@@ -100,6 +119,7 @@ export const EXIT_DATA = 1560 // u64: RFLAGS image of a paused vCPU, for the hos
 export const FPU_BLOCK = 1568 // u32: non-zero = x87/MMX raise; bit 0 CR0.EM, bit 1 CR0.TS, bit 2 no CR4.OSFXSR
 export const CPUID_COUNT = 1572 // u32 entries in CPUID_TABLE
 export const PDPTE = 1576 // 4 * u64: page-directory pointers of PAE paging, as the last CR3 load found them
+export const JIT_TARGET = 1608 // u64: where translated code wants to go on (indirect jumps)
 /** Operand buffer of instructions with memory operands wider than 8 bytes, of MMIO and page-crossing accesses. 64-byte aligned. */
 export const TMP = 2048 // 1024 bytes
 export const SCRATCH = 3072 // 64 bytes: where slow loads put their bytes
@@ -128,7 +148,7 @@ export const EVENT_NMI = 2
 export const EVENT_INIT = 4
 export const EVENT_SIPI = 8
 
-export const EXIT_SLICE = 0, EXIT_HALT = 1, EXIT_KICK = 2, EXIT_SHUTDOWN = 3
+export const EXIT_SLICE = 0, EXIT_HALT = 1, EXIT_KICK = 2, EXIT_SHUTDOWN = 3, EXIT_TRANSLATED = 4
 
 // ---- lazy flags: what CC_DST / CC_SRC mean ------------------------------------------------------------------------------------
 // For ADD..SAR the kind is base + log2(operand bytes). Results and operands are sign-extended, so ZF and SF are size-independent.
@@ -173,6 +193,17 @@ export const BLOCK_MODE = 12 // u32 MODE_*
 export const BLOCK_COUNT = 16 // u32 uops, END included
 export const BLOCK_PAGE2 = 20 // u32 wasm offset of the second page, 0 if none
 export const BLOCK_LENGTH = 24 // u32 code bytes
+/** u32 how often the block was entered; or one of these. It lies directly before the first uop. */
+export const BLOCK_HEAT = 28
+export const HEAT_QUEUED = 0x40000000 // waits for its translation
+export const HEAT_DEAD = 0x7fffffff // dropped
+export const HEAT_REGION = 0x80000000 // bit: translated, the rest is the table index
+/** What translated code returns in the low word, or'ed to the address of a uop; the high word is what is left of the budget before that uop. */
+export const REGION_RESUME = 0 // interpret from this uop on
+export const REGION_DIRECT = 1 // the uop is a direct jump, taken
+export const REGION_INDIRECT = 2 // the uop is an indirect jump to JIT_TARGET
+export const REGION_LEAVE = 3 // an exception is pending, or the uop is done and left its block (RIP_SET)
+export const REGION_DONE = 4 // the uop is done, interpret the next one
 
 /** UOP_LEN holds the length in its low nibble and these. */
 export const LEN_STACK = 0x10 // the memory operand is relative to SS

@@ -222,3 +222,4 @@ export const OP_BSWAP64: u32 = 219
 export const OP_XCHG_RR64: u32 = 220
 export const OP_BT_RI64: u32 = 221
 export const OP_BT_RR64: u32 = 222
+export const OP_ENTER: u32 = 223

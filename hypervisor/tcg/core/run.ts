@@ -3,7 +3,8 @@ import {
   G_CPU_COUNT, G_IRQ_DIRTY, G_KICK, G_ICOUNT_SKIP, G_RETIRED, G_NEVER_TLB, CPU_AREA, CPU_STRIDE, GPR, ZERO, RIP, RFLAGS, SEG_BASE, SEG_LIMIT,
   SEG_ATTR, SEG_SELECTOR, CS, LDTR, TR, GDTR_LIMIT, IDTR_LIMIT, CR0, CR3, CR4, DR, MSR_STAR, MSR_PAT, MSR_MISC_ENABLE, MSR_MTRR_DEF_TYPE, XMM, MXCSR,
   FCW, FPR, CPU_INDEX, HALTED, EVENTS, EXCEPTION, RIP_SET, CPL, INHIBIT, SIPI_VECTOR, INSTRUCTIONS, TRIPLE_FAULT, NMI_BLOCKED, LAST_DEBUG, TLB_BYTES,
-  EVENT_INTR, EVENT_NMI, EVENT_INIT, EVENT_SIPI, EXIT_SLICE, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN,
+  EVENT_INTR, EVENT_NMI, EVENT_INIT, EVENT_SIPI, EXIT_SLICE, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN, EXIT_TRANSLATED,
+  G_JIT_READY,
 } from './layout'
 import { VEC_DB, raise } from './fault'
 import { setSlowAccess, codeBreakpoint } from './access-check'
@@ -16,6 +17,7 @@ import { lookup, lookupOne } from './block'
 import { setSingleIteration } from './string'
 import { exec } from './exec'
 import { flushAll } from './cache'
+import { saveTranslated } from './translate'
 import { retired, loadRetired, saveRetired, setSliceEnd, machineNs } from './time'
 import { lapicReset, lapicInit, lapicPending, lapicAck } from './lapic'
 import { irqchipReset, irqApplyLines, irqchipTick, irqchipNextDeadline } from './irqchip'
@@ -183,9 +185,16 @@ function pump(): void {
 /**
  * Runs all vCPUs in turns.
  * @param rounds slices per vCPU before it returns in any case (V8 replaces hot code only between calls)
- * @returns EXIT_SLICE, EXIT_HALT (every vCPU sleeps), EXIT_KICK or EXIT_SHUTDOWN (triple fault)
+ * @returns EXIT_SLICE, EXIT_HALT (every vCPU sleeps), EXIT_TRANSLATED, EXIT_KICK or EXIT_SHUTDOWN (triple fault)
  */
 export function runMachine(rounds: u32): u32 {
+  const reason = runRounds(rounds)
+  saveRetired()
+  saveTranslated()
+  return reason
+}
+
+function runRounds(rounds: u32): u32 {
   loadRetired()
   const count = load<u32>(G_CPU_COUNT)
   let reason: u32 = EXIT_SLICE
@@ -194,12 +203,12 @@ export function runMachine(rounds: u32): u32 {
     for (let i: u32 = 0; i < count; i++) {
       pump()
       reason = runCpu(CPU_AREA + i * CPU_STRIDE, SLICE)
-      if (reason == EXIT_KICK || reason == EXIT_SHUTDOWN) { saveRetired(); return reason }
+      if (reason == EXIT_KICK || reason == EXIT_SHUTDOWN) return reason
       if (reason != EXIT_HALT) awake = true
     }
-    if (!awake) { saveRetired(); return EXIT_HALT }
+    if (!awake) return EXIT_HALT
+    if (atomic.load<i32>(G_JIT_READY)) return EXIT_TRANSLATED
   }
-  saveRetired()
   return EXIT_SLICE
 }
 

@@ -11,6 +11,7 @@ export let sliceEnd: u64 = 0
 @inline export function addRetired(count: u64): void { retired += count }
 export function loadRetired(): void { retired = load<u64>(G_RETIRED) }
 export function saveRetired(): void { store<u64>(G_RETIRED, retired) }
+export function setRetired(to: u64): void { retired = to }
 export function setSliceEnd(at: u64): void { sliceEnd = at }
 /** Leave the inner loop at the next block boundary: something may want attention. */
 export function cutBudget(): void { sliceEnd = 0 }

@@ -114,6 +114,14 @@ describe('info', () => {
     expect(await hmp('info accel -z')).toBe('accel: extraneous characters at the end of line\r\nTry "help info accel" for more information\r\n')
   })
 
+  it('shows what the translator has done, or that there is none', async () => {
+    const { hmp, vm } = setup()
+    expect(await hmp('info jit')).toBe('accelerator tcg translates nothing\r\n')
+    vm.statistics = { ...vm.statistics, translator: [{ name: 'regions alive', value: 3n }] }
+    expect(await hmp('info jit')).toBe('regions alive: 3\r\n')
+    expect(await hmp('info jit -z')).toBe('jit: extraneous characters at the end of line\r\nTry "help info jit" for more information\r\n')
+  })
+
   it('shows the memory tree', async () => {
     const { hmp } = setup()
     expect(await hmp('info mtree')).toBe('address-space: memory\r\n  0000000000001000-000000000000103f (prio 0, ram): ram\r\n')

@@ -11,6 +11,7 @@ export interface HumanCommand { readonly usage: string; readonly doc: string }
 export const HUMAN_COMMANDS: readonly HumanCommand[] = [
   { usage: 'help [command]', doc: 'list the commands' },
   { usage: 'info accel', doc: 'show what the accelerator has done since the last reset: instructions, their rate over machine time, counters' },
+  { usage: 'info jit', doc: 'show what the translator of the software CPU has done: regions, their size, the time it took' },
   { usage: 'info mtree', doc: 'show the memory regions' },
   { usage: 'info registers [-a|vcpu]', doc: 'show the registers of one vCPU, or of all with -a' },
   { usage: 'info status', doc: 'show the run state' },
@@ -70,6 +71,11 @@ export class HumanMonitor {
       case 'accel': return guarded('info accel', () => {
         expectNothing('accel', words)
         return this.accelerator()
+      })
+      case 'jit': return guarded('info jit', () => {
+        expectNothing('jit', words)
+        const { translator } = this.vm.acceleratorStatistics()
+        return translator === undefined ? `accelerator ${this.vm.accelerator} translates nothing\n` : `${translator.map(({ name, value }) => `${name}: ${value}`).join('\n')}\n`
       })
       case 'mtree': return guarded('info mtree', () => {
         const option = words.find((word) => word.startsWith('-'))

@@ -1,0 +1,146 @@
+/**
+ * The core's side of the translator: which blocks are hot, the way into translated code, and what that code calls for everything it does not do itself.
+ * A region is a WebAssembly function (cpu, read TLB, budget, first uop) -> {what is left of the budget, REGION_* | uop}; it retires instructions at the same places as
+ * exec() does, so that both count alike. While one runs, `retired` stands where its last transition left it only when one of these functions is called.
+ */
+import {
+  G_JIT_ENTRIES, G_JIT_HEAD, G_JIT_HOOK, G_JIT_QUEUE, G_JIT_RETIRED, G_JIT_TAIL, G_JIT_THRESHOLD, G_NEVER_TLB, G_STATS, BLOCK_BYTES, BLOCK_HEAT,
+  HEAT_QUEUED, HEAT_REGION, JIT_QUEUE, MODE, MODE_64, REGION_DONE, REGION_LEAVE, STAT_INVALIDATIONS, UOP_OP,
+} from './layout'
+import { OP_GENERIC, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87 } from './ops'
+import { condition, getFlags, setFlagsArith } from './flags'
+import { slowRead, slowWrite, slowModify, commitWrite } from './access'
+import { multiply, multiplySigned, highHalf } from './alu'
+import { execGeneric } from './generic'
+import { execSimdRegister, execSimdLoad, execSimdStore, execX87 } from './simd'
+import { retired, sliceEnd, setRetired } from './time'
+
+/** Entries after which a block is hot; all ones: never. */
+export let threshold: u32 = 0xffffffff
+export function setThreshold(entries: u32): void {
+  threshold = entries
+  store<u32>(G_JIT_THRESHOLD, entries)
+}
+
+/** `retired` when the running region's budget is used up. */
+let regionEnd: u64 = 0
+/** The slice's end when the region was entered. */
+let regionSlice: u64 = 0
+let translatedRetired: u64 = 0
+let translatedEntries: u64 = 0
+
+/** Most instructions of a region's budget: it is an i32. */
+const LARGEST_BUDGET: u64 = 0x3fffffff
+
+/**
+ * A block that is hot was reached: enters its region, or asks for one.
+ * @returns what the region returned, 0 when there is none: interpret
+ */
+export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
+  if (!(heat & <u32>HEAT_REGION)) {
+    if (heat >= <u32>HEAT_QUEUED || sliceEnd <= retired || !request(cpu, u)) return 0
+    heat = load<u32>(u - BLOCK_BYTES, BLOCK_HEAT)
+    if (!(heat & <u32>HEAT_REGION)) return 0
+  }
+  if (sliceEnd <= retired || rt == G_NEVER_TLB) return 0
+  const budget = min(sliceEnd - retired, LARGEST_BUDGET)
+  regionSlice = sliceEnd
+  regionEnd = retired + budget
+  const result = call_indirect<u64>(heat & ~<u32>HEAT_REGION, cpu, rt, <u32>budget, u)
+  const at = regionEnd - <i64><i32>(result >> 32)
+  translatedRetired += at - (regionEnd - budget)
+  translatedEntries++
+  setRetired(at)
+  return <u32>result
+}
+
+/** @returns whether it was translated at once */
+function request(cpu: usize, u: usize): bool {
+  const block = u - BLOCK_BYTES
+  if (load<u32>(cpu, MODE) != MODE_64) { store<u32>(block, HEAT_QUEUED, BLOCK_HEAT); return false }
+  const hook = load<u32>(G_JIT_HOOK)
+  if (hook) {
+    store<u32>(block, HEAT_QUEUED, BLOCK_HEAT)
+    call_indirect<void>(hook, <u32>block)
+    return true
+  }
+  const head = atomic.load<i32>(G_JIT_HEAD)
+  if (head - atomic.load<i32>(G_JIT_TAIL) >= JIT_QUEUE) { store<u32>(block, 0, BLOCK_HEAT); return false }
+  store<u32>(block, HEAT_QUEUED, BLOCK_HEAT)
+  store<u32>(G_JIT_QUEUE + ((<usize>head & (JIT_QUEUE - 1)) << 2), <u32>block)
+  atomic.store<i32>(G_JIT_HEAD, head + 1)
+  atomic.notify(G_JIT_HEAD, 1)
+  return false
+}
+
+export function saveTranslated(): void {
+  store<u64>(G_JIT_RETIRED, translatedRetired)
+  store<u64>(G_JIT_ENTRIES, translatedEntries)
+}
+
+// ---- called by regions ----------------------------------------------------------------------------------------------------------
+// `left`: what was left of the budget at the last transition. Devices and clocks see `retired` as it was there, as under the interpreter.
+
+let invalidationsBefore: u64 = 0
+let retiredBefore: u64 = 0
+
+// @ts-ignore: decorator
+@inline function enter(left: i32): void {
+  retiredBefore = regionEnd - <i64>left
+  setRetired(retiredBefore)
+  invalidationsBefore = load<u64>(G_STATS + STAT_INVALIDATIONS * 8)
+}
+
+/** After a call that may have written: did it touch code, the slice, or count? Then the interpreter goes on. */
+// @ts-ignore: decorator
+@inline function settled(): u32 {
+  regionEnd += retired - retiredBefore
+  return sliceEnd != regionSlice || retired != retiredBefore || load<u64>(G_STATS + STAT_INVALIDATIONS * 8) != invalidationsBefore ? REGION_DONE : 0
+}
+
+/** @returns address of the bytes, 0 with an exception pending */
+export function regionRead(cpu: usize, u: usize, va: u64, left: i32, size: u32): usize {
+  enter(left)
+  return slowRead(cpu, u, va, size)
+}
+/** @returns 0, or REGION_* */
+export function regionWrite(cpu: usize, u: usize, va: u64, left: i32, size: u32, value: u64): u32 {
+  enter(left)
+  if (slowWrite(cpu, u, va, size, value)) return REGION_LEAVE
+  return settled()
+}
+/** @returns address of the bytes, SCRATCH if regionCommit must follow, 0 with an exception pending */
+export function regionModify(cpu: usize, u: usize, va: u64, left: i32, size: u32): usize {
+  enter(left)
+  return slowModify(cpu, u, va, size)
+}
+export function regionCommit(cpu: usize, u: usize, va: u64, left: i32, size: u32): u32 {
+  enter(left)
+  commitWrite(cpu, u, va, size)
+  return settled()
+}
+/** Runs one uop; registers and flags are in memory. */
+export function regionStep(cpu: usize, u: usize, left: i32): u32 {
+  enter(left)
+  let end: u32
+  switch (<u32>load<u16>(u, UOP_OP)) {
+    case OP_GENERIC: end = execGeneric(cpu, u); break
+    case OP_SIMD_RR: end = execSimdRegister(cpu, u); break
+    case OP_SIMD_RM: end = execSimdLoad(cpu, u); break
+    case OP_SIMD_ST: end = execSimdStore(cpu, u); break
+    case OP_X87: end = execX87(cpu, u); break
+    default: return REGION_LEAVE // not reached: the translator leaves the region before any other
+  }
+  const state = settled()
+  return end ? REGION_LEAVE : state
+}
+/** Condition of the flags in memory. */
+export function regionCondition(cpu: usize, cc: u32): u32 { return condition(cpu, cc) }
+/** Replaces the flags of `mask` by `bits`. */
+export function regionCarry(cpu: usize, mask: u32, bits: u32): void { setFlagsArith(cpu, (getFlags(cpu) & ~mask) | bits) }
+/** High half of a 128-bit product. */
+export function regionMultiply(a: i64, b: i64, signed: u32): i64 {
+  if (signed) multiplySigned(a, b)
+  else multiply(<u64>a, <u64>b)
+  return <i64>highHalf
+}
