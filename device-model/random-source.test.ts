@@ -55,6 +55,7 @@ describe('a source of random bytes', () => {
     ['a file that is not there', () => '/nonexistent/random', /cannot be opened \(ENOENT/], ['a folder', () => os.tmpdir(), /is no character device/],
     ['an ordinary file, whose bytes would be the same each time', () => import.meta.filename, /is no character device/],
   ])('is not %s', (_, filename, message) => {
-    expect(() => openRandomSource({ kind: 'rng-random', id: 'r', filename: filename() }, silent)).toThrow(expect.objectContaining({ code: 'RNG_SOURCE', message: expect.stringMatching(message) as string }))
+    expect(() => openRandomSource({ kind: 'rng-random', id: 'r', filename: filename() }, silent)).toThrow(
+      expect.objectContaining({ code: 'RNG_SOURCE', message: expect.stringMatching(message) as string }))
   })
 })

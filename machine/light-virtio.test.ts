@@ -33,7 +33,8 @@ function build(options: Partial<LightMachineOptions> = {}) {
   machines.push(machine)
   const { memory } = machine.board
   const access = (base: number) => ({
-    read: (offset: number, size: 1 | 2 | 4) => memory.read(base + offset, size), write: (offset: number, size: 1 | 2 | 4, value: number) => memory.write(base + offset, size, value),
+    read: (offset: number, size: 1 | 2 | 4) => memory.read(base + offset, size),
+    write: (offset: number, size: 1 | 2 | 4, value: number) => memory.write(base + offset, size, value),
   })
   const driver = (base: number, packed: boolean) => new MmioDriver({ access: access(base), memory: machine.board.ram, base: 0x40_0000, packed })
   return { machine, source, driver, hypervisor: late.hypervisor as TestHypervisor }

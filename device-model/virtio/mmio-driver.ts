@@ -1,4 +1,7 @@
-/** Test part: a driver that walks the initialisation of a virtio-mmio device (virtio 1.2 sections 3.1.1 and 4.2.3) register by register, over whatever carries accesses. */
+/**
+ * Test part: a driver that walks the initialisation of a virtio-mmio device register by register, over whatever carries accesses. virtio 1.2 sections 3.1.1
+ * and 4.2.3.
+ */
 import type { GuestMemory } from '../../address-space/guest-memory.ts'
 import { VirtqDriver } from './virtq-driver.ts'
 

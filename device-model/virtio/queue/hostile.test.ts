@@ -10,7 +10,9 @@ import { Bench, DATA, Host, RAM_SIZE, TABLES } from './test-bench.ts'
 const NEXT = 1, WRITE = 2, INDIRECT = 4, AVAIL = 0x80
 
 /** A split queue whose first available chain starts at descriptor 0. */
-function split(size = 8, options: { indirect?: boolean } = {}): Bench & { descriptor(index: number, address: number, length: number, flags: number, next?: number): void } {
+function split(size = 8, options: { indirect?: boolean } = {}): Bench & {
+  descriptor(index: number, address: number, length: number, flags: number, next?: number): void
+} {
   const bench = new Bench({ size, ...options })
   bench.memory.writeU16(bench.driver.driverArea + 2, 1)
   return Object.assign(bench, {
@@ -224,7 +226,8 @@ describe('a packed ring', () => {
 
 describe.each([['split', split], ['packed', packed]] as const)('a %s ring', (_, make) => {
   it.each([
-    ['of no bytes', DATA, 0, /no bytes/], ['just beyond the end of RAM', RAM_SIZE, 1, /outside guest RAM/], ['across the end of RAM', RAM_SIZE - 1, 2, /outside guest RAM/],
+    ['of no bytes', DATA, 0, /no bytes/], ['just beyond the end of RAM', RAM_SIZE, 1, /outside guest RAM/],
+    ['across the end of RAM', RAM_SIZE - 1, 2, /outside guest RAM/],
     ['of 2^32-1 bytes', 0, 0xffff_ffff, /outside guest RAM/], ['whose end wraps to 0', 2 ** 64 - 2048, 4096, /outside guest RAM/],
     ['far above all memory', 2 ** 63, 16, /outside guest RAM/],
   ])('with a descriptor %s', (_name, address, length, fault) => {
@@ -248,7 +251,8 @@ const FUZZ_RAM = 0x4000
 const descriptor = fc.record({
   address: fc.oneof({ weight: 6, arbitrary: fc.nat(FUZZ_RAM / 16).map((cell) => cell * 16) }, fc.nat(FUZZ_RAM + 64), fc.bigInt(0n, 2n ** 64n - 1n).map(Number)),
   length: fc.oneof({ weight: 6, arbitrary: fc.integer({ min: 1, max: 8 }).map((count) => count * 16) }, fc.nat(64), fc.nat(0xffff_ffff)),
-  flags: fc.oneof({ weight: 6, arbitrary: fc.constantFrom(0, NEXT, WRITE, NEXT | WRITE, INDIRECT) }, fc.nat(0xffff)).chain((flags) => fc.boolean().map((on) => on ? flags | AVAIL : flags)),
+  flags: fc.oneof({ weight: 6, arbitrary: fc.constantFrom(0, NEXT, WRITE, NEXT | WRITE, INDIRECT) }, fc.nat(0xffff))
+    .chain((flags) => fc.boolean().map((on) => on ? flags | AVAIL : flags)),
   next: fc.oneof({ weight: 6, arbitrary: fc.nat(7) }, fc.nat(0xffff)),
 })
 const seen = new Map<string, number>()
@@ -290,7 +294,8 @@ describe.each([['split', false], ['packed', true]] as const)('random memory as a
 })
 
 it('the random memory above reached the faults, and buffers that are fine', () => {
-  for (const outcome of ['handled', 'a descriptor points outside guest RAM', 'a descriptor chain is a loop', 'a descriptor that the device reads comes after one that it writes']) {
+  for (const outcome of ['handled', 'a descriptor points outside guest RAM', 'a descriptor chain is a loop',
+    'a descriptor that the device reads comes after one that it writes']) {
     expect([...seen.keys()]).toContain(outcome)
   }
 })
