@@ -1,8 +1,10 @@
-/** One region to the body of one WebAssembly function: control flow, jumps, the stack; everything else is in emit-integer.ts or done by the core. */
+/** One region to the body of one WebAssembly function: control flow, jumps, the stack; everything else is in the other emit files or done by the core. */
 import { REGION_DIRECT, REGION_INDIRECT, REGION_RESUME } from '../core/layout.ts'
 import { OP } from './encoder.ts'
 import type { Label } from './encoder.ts'
-import { IntegerEmitter } from './emit-integer.ts'
+import { ArithmeticEmitter } from './emit-arithmetic.ts'
+import { BitEmitter } from './emit-bits.ts'
+import { MoveEmitter } from './emit-move.ts'
 import { Flags } from './flags.ts'
 import { ENTRY, Frame, LEFT, V64, VA, W64, X32 } from './frame.ts'
 import { entersWithFlags, neededFlags } from './liveness.ts'
@@ -16,7 +18,9 @@ const AUX_SRC_IMM = 16
 export class RegionEmitter {
   readonly #frame: Frame
   readonly #flags: Flags
-  readonly #integer: IntegerEmitter
+  readonly #moves: MoveEmitter
+  readonly #arithmetic: ArithmeticEmitter
+  readonly #bits: BitEmitter
   readonly #blocks = new Map<Node, Label>()
   readonly #loops = new Map<Node, Label>()
   readonly #wantsFlags = new Map<Node, boolean>()
@@ -29,7 +33,9 @@ export class RegionEmitter {
     this.#missing = missing
     this.#frame = new Frame([...root.edges.values()].some(entersWithFlags))
     this.#flags = new Flags(this.#frame)
-    this.#integer = new IntegerEmitter(this.#frame, this.#flags)
+    this.#moves = new MoveEmitter(this.#frame, this.#flags)
+    this.#arithmetic = new ArithmeticEmitter(this.#frame, this.#flags)
+    this.#bits = new BitEmitter(this.#frame, this.#flags)
   }
 
   emit({ root, nodes }: Region): ReturnType<Frame['finish']> {
@@ -74,7 +80,8 @@ export class RegionEmitter {
     for (const [index, uop] of node.uops.entries()) {
       this.#frame.index = index
       if (this.#control(node, uop, index)) return
-      if (uop.name === 'JCC' || this.#stack(uop) || this.#integer.emit(uop, needed[index] as boolean)) continue
+      const isNeeded = needed[index] as boolean
+      if (uop.name === 'JCC' || this.#stack(uop) || this.#moves.emit(uop) || this.#arithmetic.emit(uop, isNeeded) || this.#bits.emit(uop, isNeeded)) continue
       this.#step(uop)
     }
     // The block ended without saying so: the interpreter takes over.
