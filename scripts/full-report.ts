@@ -37,6 +37,12 @@ const CLAIMS: readonly Claim[] = [
   { text: 'The library as its users have it', shownBy: [[/^test\/library/]] },
   { text: 'A guest may do anything: the process neither throws nor grows without bound; load does it no harm', shownBy: [[/^test\/full\/hostile-guest/], [/^test\/full\/stress/], [/fuzz/]] },
   { text: 'ACPI tables as the reference tools read them', shownBy: [[/^test\/acpi/], [/^machine\/acpi\//]] },
+  { text: 'KVM on any `/dev/kvm`: accesses, order of the bus, memory, doorbells, interrupts, pause, reset, end; the instruction vectors in user mode. Linux guests on kvm: `npm run test:kvm`',
+    shownBy: [[/^hypervisor\/kvm\//], [/^test\/vectors\/kvm/]] },
+  { text: 'Which accelerator is taken, and what `mesovirt doctor` says of a host', shownBy: [[/^machine-manager\/accelerator/], [/^host\/kvm-device/], [/^src\/doctor\//], [/^test\/doctor/]] },
+  { text: 'Guest memory that is shared, in files, in huge pages, preallocated', shownBy: [[/^test\/memory/], [/^host\/ram/]] },
+  { text: 'Translated code does what interpreted code does, to the instruction count', shownBy: [[/^test\/translator/], [/^test\/full\/lock-step/], [/^hypervisor\/tcg\/translator\//]] },
+  { text: 'Virtio: rings, transport, the source of randomness', shownBy: [[/^device-model\/virtio\//], [/^test\/virtio/], [/^test\/full\/virtio/]] },
   { text: 'Address space against a naive model; boot loader against damaged images', shownBy: [[/^address-space\//], [/^boot-loader\//]] },
 ]
 
