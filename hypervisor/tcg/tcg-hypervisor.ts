@@ -14,15 +14,14 @@ import { MesovirtError } from '../../host/errors.ts'
 import type { Ram } from '../../host/ram.ts'
 import type { AcceleratorStatistics, EntryState, Hypervisor, HypervisorOptions } from '../hypervisor.ts'
 import {
-  CPU_AREA, CPU_STRIDE, CPUID_COUNT, CPUID_MAX, CPUID_TABLE, G_BLOCK_MASK, G_BLOCK_TABLE, G_CLOCK_MODE, G_CPU_COUNT, G_ICOUNT_SHIFT, G_IRQ_DIRTY, G_KICK, G_LINES,
-  G_PAGE_INFO, G_RAM_BASE, G_RAM_END, G_RANGE_COUNT, G_RANGES, G_UOP_BASE, G_UOP_END, G_UOP_NEXT, G_VIRTUAL_NS, G_WAKE, HALTED, RANGE_READ_ONLY,
+  CPU_AREA, CPU_STRIDE, G_IRQ_DIRTY, G_KICK, G_LINES, G_RANGE_COUNT, G_RANGES, G_VIRTUAL_NS, G_WAKE, HALTED, RANGE_READ_ONLY,
 } from './core/layout.ts'
+import { writeControlWords, writeCpuid } from './control-words.ts'
 import { cpuidTable } from './cpuid.ts'
 import { registersText } from '../registers-text.ts'
 import { readLinear, shownRegisters, writeEntryState } from './debug.ts'
 import { clearStatistics, coreStatistics, translatorStatistics } from './statistics.ts'
-import { allocateMemory, BLOCK_TABLE_ENTRIES } from './memory-plan.ts'
-import type { MemoryPlan } from './memory-plan.ts'
+import { allocateMemory } from './memory-plan.ts'
 import { apicIdOf } from '../topology.ts'
 import {
   COMMAND_QUIT, COMMAND_REFRESH, COMMAND_RESET, COMMAND_RUN, CONTROL_COMMAND, CONTROL_THREAD, CONTROL_WORDS,
@@ -80,8 +79,8 @@ export class TcgHypervisor implements Hypervisor {
       return { guestAddress, size, hostOffset, bytes: new Uint8Array(this.#memory.buffer, hostOffset, size), shared }
     })
     this.#lines = Array.from({ length: LINES }, (_, gsi) => this.#makeLine(gsi))
-    this.#fillGlobals(plan)
-    for (let index = 0; index < this.cpus; index++) this.#fillCpuid(index)
+    writeControlWords(this.#view, plan, this.cpus, options.clock)
+    for (let index = 0; index < this.cpus; index++) writeCpuid(this.#view, CPU_AREA + index * CPU_STRIDE, cpuidTable(index, options.topology))
   }
 
   attach(memory: AddressSpace, ports: AddressSpace): BusServer {
@@ -296,32 +295,6 @@ export class TcgHypervisor implements Hypervisor {
     for (const waiting of this.#waiting.values()) waiting.reject(error)
     this.#waiting.clear()
     if (!wasStarting) this.#options.onEvent({ kind: 'internal-error', message: `the vCPU thread failed: ${reason}` })
-  }
-
-  #fillGlobals(plan: MemoryPlan): void {
-    const { clock } = this.#options
-    const set = (place: number, value: number) => this.#view.setUint32(place, value, true)
-    set(G_CPU_COUNT, this.cpus)
-    set(G_CLOCK_MODE, clock.kind === 'instruction-count' ? 1 : 0)
-    set(G_ICOUNT_SHIFT, clock.kind === 'instruction-count' ? clock.shift : 0)
-    set(G_BLOCK_TABLE, plan.blockTable)
-    set(G_BLOCK_MASK, BLOCK_TABLE_ENTRIES - 1)
-    set(G_PAGE_INFO, plan.pageInfo)
-    set(G_UOP_BASE, plan.decoded)
-    set(G_UOP_NEXT, plan.decoded)
-    set(G_UOP_END, plan.decodedEnd)
-    set(G_RAM_BASE, plan.ramBase)
-    set(G_RAM_END, plan.ramEnd)
-  }
-
-  #fillCpuid(index: number): void {
-    const cpu = CPU_AREA + index * CPU_STRIDE
-    const table = cpuidTable(index, this.#options.topology)
-    if (table.length > CPUID_MAX) throw new MesovirtError('TCG_CPUID', `${table.length} CPUID entries do not fit into ${CPUID_MAX}`)
-    table.forEach(({ leaf, subleaf, eax, ebx, ecx, edx }, at) => {
-      [leaf, subleaf, eax, ebx, ecx, edx].forEach((value, word) => this.#view.setUint32(cpu + CPUID_TABLE + at * 32 + word * 4, value, true))
-    })
-    this.#view.setUint32(cpu + CPUID_COUNT, table.length, true)
   }
 
   /** RAM and ROM that vCPUs reach without the bus. While they run, they are paused around the change. */

@@ -8,12 +8,12 @@ import { loadKernel } from '../../boot-loader/load-kernel.ts'
 import type { CharBackend } from '../../device-model/contracts.ts'
 import { Uart16550, UART16550_SIZE } from '../../device-model/uart16550.ts'
 import {
-  CPU_AREA, CPUID_COUNT, CPUID_TABLE, EXIT_HALT, EXIT_SHUTDOWN, G_BLOCK_MASK, G_BLOCK_TABLE, G_CLOCK_MODE, G_CPU_COUNT, G_ICOUNT_SHIFT, G_IRQ_DIRTY, G_JIT_RETIRED, G_LINES,
-  G_PAGE_INFO, G_RAM_BASE, G_RAM_END, G_RANGE_COUNT, G_RANGES, G_RETIRED, G_UOP_BASE, G_UOP_END, G_UOP_NEXT, G_WALL_NS, RIP,
+  CPU_AREA, EXIT_HALT, EXIT_SHUTDOWN, G_IRQ_DIRTY, G_JIT_RETIRED, G_LINES, G_RANGE_COUNT, G_RANGES, G_RETIRED, G_WALL_NS, RIP,
 } from '../../hypervisor/tcg/core/layout.ts'
+import { writeControlWords, writeCpuid } from '../../hypervisor/tcg/control-words.ts'
 import { cpuidTable } from '../../hypervisor/tcg/cpuid.ts'
 import { writeEntryState } from '../../hypervisor/tcg/debug.ts'
-import { BLOCK_TABLE_ENTRIES, makeMemory, planMemory } from '../../hypervisor/tcg/memory-plan.ts'
+import { makeMemory, planMemory } from '../../hypervisor/tcg/memory-plan.ts'
 import { translateAtOnce } from '../../hypervisor/tcg/translator/at-once.ts'
 import { RegionTable } from '../../hypervisor/tcg/translator/region-table.ts'
 import { wasm } from '../../host/wasm.ts'
@@ -57,17 +57,7 @@ class Machine {
       hostRandom: () => (random = Math.imul(random, 1_664_525) + 1_013_904_223 | 0),
     }
     this.#core = new wasm.Instance(new wasm.Module(fs.readFileSync(core)), { env }).exports as Core
-    set(G_CPU_COUNT, 1)
-    set(G_CLOCK_MODE, 1)
-    set(G_ICOUNT_SHIFT, NS_SHIFT)
-    set(G_BLOCK_TABLE, plan.blockTable)
-    set(G_BLOCK_MASK, BLOCK_TABLE_ENTRIES - 1)
-    set(G_PAGE_INFO, plan.pageInfo)
-    set(G_UOP_BASE, plan.decoded)
-    set(G_UOP_NEXT, plan.decoded)
-    set(G_UOP_END, plan.decodedEnd)
-    set(G_RAM_BASE, plan.ramBase)
-    set(G_RAM_END, plan.ramEnd)
+    writeControlWords(view, plan, 1, { kind: 'instruction-count', shift: NS_SHIFT, sleep: true })
     set(G_RANGE_COUNT, 1)
     view.setBigUint64(G_RANGES, 0n, true)
     view.setBigUint64(G_RANGES + 8, BigInt(RAM), true)
@@ -75,11 +65,7 @@ class Machine {
     view.setBigUint64(G_WALL_NS, WALL_NS, true)
     this.#core.initialise()
     this.#core.resetCpu(CPU_AREA, 0, 0)
-    const table = cpuidTable(0, { cpus: 1, sockets: 1, dies: 1, cores: 1, threads: 1 })
-    table.forEach(({ leaf, subleaf, eax, ebx, ecx, edx }, at) => {
-      [leaf, subleaf, eax, ebx, ecx, edx].forEach((value, word) => set(CPU_AREA + CPUID_TABLE + at * 32 + word * 4, value))
-    })
-    set(CPU_AREA + CPUID_COUNT, table.length)
+    writeCpuid(view, CPU_AREA, cpuidTable(0, { cpus: 1, sockets: 1, dies: 1, cores: 1, threads: 1 }))
     const guest = new GuestMemory([{ guestAddress: 0, size: RAM, bytes: new Uint8Array(memory.buffer, plan.ramBase, RAM), hostOffset: plan.ramBase }])
     writeEntryState(view, CPU_AREA, loadKernel({ memory: guest, ramLow: RAM, ramHigh: 0, kernel, initrd, commandLine: 'console=ttyS0 reboot=t', cpus: 1 }))
     this.#core.refreshCpu(CPU_AREA)

@@ -8,13 +8,12 @@ import { loadKernel } from '../../boot-loader/load-kernel.ts'
 import { Uart16550, UART16550_SIZE } from '../../device-model/uart16550.ts'
 import type { CharBackend } from '../../device-model/contracts.ts'
 import {
-  CPU_AREA, CPU_STRIDE, CPUID_COUNT, CPUID_TABLE, EXIT_HALT, EXIT_SHUTDOWN, G_BLOCK_MASK, G_BLOCK_TABLE, G_CLOCK_MODE, G_CPU_COUNT,
-  G_ICOUNT_SHIFT, G_IRQ_DIRTY, G_KICK, G_LINES, G_PAGE_INFO,
-  G_RAM_BASE, G_RAM_END, G_RANGE_COUNT, G_RANGES, G_RETIRED, G_UOP_BASE, G_UOP_END, G_UOP_NEXT, G_WALL_NS,
+  CPU_AREA, CPU_STRIDE, EXIT_HALT, EXIT_SHUTDOWN, G_IRQ_DIRTY, G_KICK, G_LINES, G_RANGE_COUNT, G_RANGES, G_RETIRED, G_WALL_NS,
 } from '../../hypervisor/tcg/core/layout.ts'
+import { writeControlWords, writeCpuid } from '../../hypervisor/tcg/control-words.ts'
 import { cpuidTable } from '../../hypervisor/tcg/cpuid.ts'
 import { writeEntryState } from '../../hypervisor/tcg/debug.ts'
-import { BLOCK_TABLE_ENTRIES, makeMemory, planMemory } from '../../hypervisor/tcg/memory-plan.ts'
+import { makeMemory, planMemory } from '../../hypervisor/tcg/memory-plan.ts'
 import { wasm } from '../../host/wasm.ts'
 import type { WasmMemory } from '../../host/wasm.ts'
 import type { Core } from '../../hypervisor/tcg/worker-control.ts'
@@ -70,17 +69,7 @@ export function runGuest(core: string, elf: string, cpus: number, limit: bigint,
   const env = { memory, busRead, busWrite, hostNs: () => 0, hostRandom }
   const exports = new wasm.Instance(new wasm.Module(fs.readFileSync(core)), { env }).exports as Core
 
-  set(G_CPU_COUNT, cpus)
-  set(G_CLOCK_MODE, 1)
-  set(G_ICOUNT_SHIFT, NS_SHIFT)
-  set(G_BLOCK_TABLE, plan.blockTable)
-  set(G_BLOCK_MASK, BLOCK_TABLE_ENTRIES - 1)
-  set(G_PAGE_INFO, plan.pageInfo)
-  set(G_UOP_BASE, plan.decoded)
-  set(G_UOP_NEXT, plan.decoded)
-  set(G_UOP_END, plan.decodedEnd)
-  set(G_RAM_BASE, plan.ramBase)
-  set(G_RAM_END, plan.ramEnd)
+  writeControlWords(view, plan, cpus, { kind: 'instruction-count', shift: NS_SHIFT, sleep: true })
   set(G_RANGE_COUNT, 1)
   view.setBigUint64(G_RANGES, 0n, true)
   view.setBigUint64(G_RANGES + 8, BigInt(RAM), true)
@@ -91,11 +80,7 @@ export function runGuest(core: string, elf: string, cpus: number, limit: bigint,
   for (let index = 0; index < cpus; index++) {
     const cpu = CPU_AREA + index * CPU_STRIDE
     exports.resetCpu(cpu, index, 0)
-    const table = cpuidTable(index, { cpus, sockets: 1, dies: 1, cores: cpus, threads: 1 })
-    table.forEach(({ leaf, subleaf, eax, ebx, ecx, edx }, at) => {
-      [leaf, subleaf, eax, ebx, ecx, edx].forEach((value, word) => set(cpu + CPUID_TABLE + at * 32 + word * 4, value))
-    })
-    set(cpu + CPUID_COUNT, table.length)
+    writeCpuid(view, cpu, cpuidTable(index, { cpus, sockets: 1, dies: 1, cores: cpus, threads: 1 }))
   }
   const guest = new GuestMemory([{ guestAddress: 0, size: RAM, bytes: new Uint8Array(memory.buffer, plan.ramBase, RAM), hostOffset: plan.ramBase }])
   writeEntryState(view, CPU_AREA, loadKernel({ memory: guest, ramLow: RAM, ramHigh: 0, kernel: elf, commandLine: '', cpus }))
