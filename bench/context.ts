@@ -32,13 +32,14 @@ echo '${MARKER}'
 read -r line
 [ "$line" = reset ] && reboot -f
 `
-const CACHE = path.join('.cache', 'guest')
+/** Where kernels and initramfs lie. */
+export const BENCH_CACHE = path.join('.cache', 'guest')
 
 /** Kernel, its ELF, the usual initramfs, and one that runs BENCH_SCRIPT. */
 export async function benchGuest(flavour: Flavour): Promise<Guest & { readonly elf: string; readonly benchInitrd: string }> {
-  const guest = await fetchGuest({ cacheDir: CACHE, flavour, vmlinux: true })
+  const guest = await fetchGuest({ cacheDir: BENCH_CACHE, flavour, vmlinux: true })
   if (guest.vmlinux === undefined) throw new Error(`${guest.kernel} was not unpacked`)
-  const benchInitrd = cachedInitramfs(path.resolve(CACHE), {
+  const benchInitrd = cachedInitramfs(path.resolve(BENCH_CACHE), {
     busybox: fs.readFileSync(guest.busybox), extraFiles: { 'run-at-boot': { content: BENCH_SCRIPT, mode: 0o755 } },
   })
   return { ...guest, elf: guest.vmlinux, benchInitrd }

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [boot|startup|idle|cpu|kvm ...] [--rounds N] [--all] [--json FILE] [--write-docs]`: measures mesovirt and QEMU in turns and prints
+ * `npm run bench -- [boot|startup|idle|cpu|guest|kvm ...] [--rounds N] [--all] [--json FILE] [--write-docs]`: measures mesovirt and QEMU in turns and prints
  * medians, ratios and targets; more options for those who tune. Its exit status says only whether it could measure.
  */
 import fs from 'node:fs'
@@ -10,6 +10,7 @@ import { boot } from './boot.ts'
 import { makeFolder } from './context.ts'
 import type { Bench } from './context.ts'
 import { cpu } from './cpu.ts'
+import { guest } from './guest.ts'
 import { hostFacts } from './host.ts'
 import { idle } from './idle.ts'
 import { kvm } from './kvm.ts'
@@ -18,7 +19,7 @@ import type { Run } from './report.ts'
 import { startup } from './startup.ts'
 import type { Figure } from './statistics.ts'
 
-const BENCHES: Readonly<Record<string, Bench>> = { boot, startup, idle, cpu, kvm }
+const BENCHES: Readonly<Record<string, Bench>> = { boot, startup, idle, cpu, guest, kvm }
 const DOCS = path.join('docs', 'PERFORMANCE.md')
 const USAGE = `usage: npm run bench -- [${Object.keys(BENCHES).join('|')} ...] [options]
 

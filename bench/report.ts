@@ -24,11 +24,11 @@ export interface Run {
 export function tableOf(figures: readonly Figure[]): string[][] {
   return figures.map((figure) => {
     const { ours, peer, behind, verdict } = summarise(figure)
-    const { bench, name, unit, better, target } = figure
+    const { bench, name, unit, better, target, timesPeer } = figure
     const withUnit = (value: number | undefined) => value === undefined ? '-' : `${formatNumber(value)} ${unit}`.trimEnd()
     return [
       `${bench}: ${name}`, withUnit(ours), formatSpread(figure.ours), withUnit(peer), behind === undefined ? '' : behind < 0.1 ? behind.toPrecision(1) : behind.toFixed(2),
-      target === undefined ? '' : `${better === 'lower' ? '<=' : '>='} ${withUnit(target)}`, verdict,
+      target === undefined && timesPeer === undefined ? '' : `${better === 'lower' ? '<=' : '>='} ${timesPeer === undefined ? withUnit(target) : `${formatNumber(timesPeer)} x QEMU`}`, verdict,
     ]
   })
 }

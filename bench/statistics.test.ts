@@ -26,6 +26,14 @@ describe('a figure of the bench', () => {
     expect(summarise(figure({})).verdict).toBe('')
   })
 
+  it('may have a multiple of the peer as its target', () => {
+    expect(summarise(figure({ timesPeer: 2 })).verdict).toBe('PASS')
+    expect(summarise(figure({ timesPeer: 1.9 })).verdict).toBe('over target')
+    expect(summarise(figure({ better: 'higher', timesPeer: 2.1 })).verdict).toBe('below target')
+    expect(summarise(figure({ timesPeer: 2, peer: undefined })).verdict).toBe('')
+    expect(tableOf([figure({ timesPeer: 1.5 })])[0]?.slice(5)).toEqual(['<= 1.50 x QEMU', 'over target'])
+  })
+
   it('is printed with three digits', () => {
     expect([0, 1.234, 12.34, 1234.5, 7, -0.5].map((value) => formatNumber(value))).toEqual(['0', '1.23', '12.3', '1235', '7', '-0.50'])
     expect(formatNumber(undefined)).toBe('-')

@@ -12,6 +12,8 @@ export interface Figure {
   readonly peer?: readonly number[] | undefined
   /** What the median is meant to reach. */
   readonly target?: number | undefined
+  /** The same, as a multiple of the peer's median. */
+  readonly timesPeer?: number | undefined
 }
 
 export interface Summary {
@@ -31,11 +33,11 @@ export function median(values: readonly number[]): number | undefined {
   return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? upper)) / 2
 }
 
-export function summarise({ ours, peer, better, target }: Figure): Summary {
+export function summarise({ ours, peer, better, target, timesPeer }: Figure): Summary {
   const mine = median(ours)
   const other = peer === undefined ? undefined : median(peer)
   const behind = mine === undefined || other === undefined || better === 'none' ? undefined : better === 'lower' ? mine / other : other / mine
-  return { ours: mine, peer: other, behind: behind !== undefined && Number.isFinite(behind) ? behind : undefined, verdict: judge(mine, better, target) }
+  return { ours: mine, peer: other, behind: behind !== undefined && Number.isFinite(behind) ? behind : undefined, verdict: judge(mine, better, timesPeer === undefined ? target : other === undefined ? undefined : timesPeer * other) }
 }
 
 function judge(value: number | undefined, better: Figure['better'], target: number | undefined): Summary['verdict'] {

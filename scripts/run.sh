@@ -171,6 +171,10 @@ case $task in
     ;;
   bench)
     host_tools
+    missing=''
+    reasons=''
+    need gcc gcc 'compiles the programs that the bench runs in a guest'
+    install_missing
     guests
     exec node scripts/ts.mjs bench/main.ts "$@"
     ;;
