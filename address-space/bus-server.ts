@@ -11,6 +11,7 @@ import {
 import type { BusConnection } from './bus-layout.ts'
 import { SharedPage } from './bus-page.ts'
 import { publishTable } from './bus-table.ts'
+import { PollWindow } from './poll-window.ts'
 import type { Region } from './region.ts'
 import { RegisterSet } from './shadow-page.ts'
 import type { ShadowPage, ShadowPageOptions } from './shadow-page.ts'
@@ -30,6 +31,11 @@ export interface BusServerOptions {
   readonly onFault?: (error: unknown) => void
   /** How long main looks for the next access before it returns to its event loop, microseconds. Default 20, 0 on one core. */
   readonly spinMicroseconds?: number
+  /**
+   * Longest time for which main goes round its event loop without sleeping, looking for the next access, microseconds; it does so for a guest whose accesses
+   * are no farther apart than that. Default 0: never.
+   */
+  readonly pollMicroseconds?: number
   /** How long to wait for a post whose ticket is taken while a later one is there already, milliseconds. */
   readonly gapMilliseconds?: number
 }
@@ -72,6 +78,8 @@ export class BusServer {
   #updates: (() => void)[] = []
   /** Page -> by how much its pending count goes down once the updates that its posts asked for have run. */
   readonly #applied = new Map<number, number>()
+  readonly #poll: PollWindow
+  #isPolling = false
   #nextTicket = 0
   #held = false
   /** wake-ups left that spin shortly */
@@ -88,6 +96,7 @@ export class BusServer {
     this.#ports = options.ports
     this.#onFault = options.onFault ?? ((error) => process.nextTick(() => { throw error }))
     this.#spinMilliseconds = (options.spinMicroseconds ?? (os.availableParallelism() > 1 ? 20 : 0)) / 1000
+    this.#poll = new PollWindow((options.pollMicroseconds ?? 0) / 1000)
     this.#gapMilliseconds = options.gapMilliseconds ?? GAP_MILLISECONDS
     this.#freeCells = [{ at: cellsBase(slots), count: CELL_COUNT }]
     const publish = { commit: () => this.#publishTable() }
@@ -118,8 +127,16 @@ export class BusServer {
    */
   wake(acknowledge?: () => void): void {
     const served = acknowledge !== undefined && this.service()
+    if (served) this.#poll.onAccess(performance.now())
     acknowledge?.()
     this.#lookForMore(served)
+  }
+
+  /** A doorbell outside the bus (an ioeventfd) was rung: posts made before it are applied, then `notify` is called. */
+  ring(notify: () => void): void {
+    this.update(notify)
+    this.#poll.onAccess(performance.now())
+    this.#keepLooking()
   }
 
   /** Keeps the process alive for accesses to come: while the machine runs. */
@@ -242,6 +259,29 @@ export class BusServer {
   /** One wake-up message covers a burst: TOLD stays set while main looks for more, so vCPUs need not send. */
   readonly #onWakeUp = (): void => this.#lookForMore(false)
 
+  /** One round of the event loop, in which descriptors are looked at too. TOLD stays set meanwhile: nobody needs to wake main. */
+  readonly #onPoll = (): void => {
+    this.#isPolling = false
+    if (this.#hasWork()) {
+      this.#lookForMore(false)
+      return
+    }
+    if (this.#keepLooking()) return
+    Atomics.store(this.#words, TOLD, 0)
+    if (this.#hasWork()) this.#onWakeUp()
+  }
+
+  /** @returns false when it is time to sleep */
+  #keepLooking(): boolean {
+    if (!this.#isPolling) {
+      if (!this.#poll.isOpen(performance.now()) || Atomics.load(this.#words, ABORTED) === 1) return false
+      this.#isPolling = true
+      Atomics.store(this.#words, TOLD, 1)
+      setImmediate(this.#onPoll)
+    }
+    return true
+  }
+
   #lookForMore(served: boolean): void {
     this.counters.wakeups++
     const start = performance.now()
@@ -253,6 +293,7 @@ export class BusServer {
       if (now >= nextRingPoll || this.#hasCall()) {
         if (this.service()) {
           quietFrom = now
+          this.#poll.onAccess(now)
           if (++rounds === 2) this.#shortSpins = 0
         }
         nextRingPoll = now + RING_POLL_MILLISECONDS
@@ -263,6 +304,7 @@ export class BusServer {
       }
       if (now - quietFrom < spin) continue
       if (rounds < 2) this.#shortSpins = this.#shortSpins > 0 ? this.#shortSpins - 1 : PROBE_INTERVAL - 1
+      if (this.#keepLooking()) return
       // Clear, then look once more: a vCPU that saw the flag set has stored its access before it looked.
       Atomics.store(this.#words, TOLD, 0)
       if (!this.#hasWork()) return

@@ -1,6 +1,6 @@
 /**
  * A process of the kvm bench: runs the guests of kvm-guest.ts on the KVM accelerator as the machine does, with the bench's devices around them. Prints one
- * line of JSON. Bundled by kvm.ts, with the built vCPU worker beside it. Arguments: passes of a loop, ticks of the pause after which main sleeps.
+ * line of JSON. Bundled by kvm.ts, with the built vCPU worker beside it. Arguments: passes of a loop, ticks of a short and of a long pause between two.
  */
 import { spawnSync } from 'node:child_process'
 import os from 'node:os'
@@ -67,7 +67,7 @@ class Machine {
 
   /**
    * `apart`: main and the vCPU's thread each on a processor of its own, which is what a loop that keeps both busy is about; on a busy host the scheduler
-   * may put both on one. False: where the scheduler likes.
+   * may put both on one. False: where the scheduler likes, as for a main that sleeps.
    */
   place(apart: boolean): void {
     const all = `0-${os.cpus().length - 1}`
@@ -79,7 +79,7 @@ class Machine {
 
   async run(loop: Loop): Promise<LoopResult> {
     await this.prepare(loopGuest(loop))
-    this.place(loop.pause === 0)
+    this.place(loop.pause !== asleep)
     let startedAt = 0n
     const elapsed = await new Promise<bigint>((resolve) => {
       this.#onMarker = (value) => {
@@ -126,10 +126,12 @@ async function pauses(cpus: number): Promise<number[]> {
   return times
 }
 
-const count = Number(process.argv[2]), asleep = Number(process.argv[3])
+const [count = 0, soon = 0, asleep = 0] = process.argv.slice(2).map(Number)
+/** Fewer passes where there are pauses. */
+const PAUSED = 1 / 20
 const LOOPS: readonly Loop[] = [
   ...(['port read', 'port write', 'mmio read', 'mmio write', 'called port read'] satisfies Access[]).map((access) => ({ access, count, pause: 0 })),
-  ...(['port read', 'port write', 'called port read', 'doorbell'] satisfies Access[]).map((access) => ({ access, count: Math.ceil(count / 10), pause: asleep })),
+  ...[soon, asleep].flatMap((pause) => (['port read', 'port write', 'called port read', 'doorbell'] satisfies Access[]).map((access) => ({ access, count: Math.ceil(count * PAUSED), pause }))),
 ]
 const loops: LoopResult[] = []
 const machine = new Machine(1)

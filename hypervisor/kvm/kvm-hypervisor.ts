@@ -36,6 +36,8 @@ const TSS_PAGES = 0xfef0_d000
 const DEFAULT_MEMORY_SLOTS = 32
 /** xAPIC ids end at 254; more wants x2APIC and interrupt remapping in the guest. */
 const MOST_VCPUS = 254
+/** As long as KVM itself looks for a reason to run before a halted vCPU sleeps (halt_poll_ns). */
+const POLL_MICROSECONDS = 200
 
 type State = 'starting' | 'paused' | 'running' | 'closed'
 
@@ -118,7 +120,7 @@ export class KvmHypervisor implements Hypervisor {
   }
 
   attach(memory: AddressSpace, ports: AddressSpace): BusServer {
-    const bus = new BusServer({ memory, ports, slots: this.cpus, ...(this.#options.onDeviceFault === undefined ? {} : { onFault: this.#options.onDeviceFault }) })
+    const bus = new BusServer({ memory, ports, slots: this.cpus, pollMicroseconds: os.availableParallelism() > 1 ? POLL_MICROSECONDS : 0, ...(this.#options.onDeviceFault === undefined ? {} : { onFault: this.#options.onDeviceFault }) })
     this.#bus = bus
     this.#threads.attach({
       vcpus: this.#vcpus.map(({ fd }) => fd), runBytes: this.#runBytes, bus,
@@ -127,7 +129,7 @@ export class KvmHypervisor implements Hypervisor {
         else this.#onEnd(() => ({ kind: 'internal-error', message: `${message.detail}\n${this.#postMortem(message.cpu)}` }))
       },
     })
-    this.#doorbells = new Doorbells(this.#vm, (notify) => bus.update(notify))
+    this.#doorbells = new Doorbells(this.#vm, (notify) => bus.ring(notify))
     this.#stopListening = [
       memory.addListener({ ...this.#doorbells.listener(SPACE_MEMORY), commit: (view) => this.#publishSlots(view) }),
       ports.addListener(this.#doorbells.listener(SPACE_PORTS)),
