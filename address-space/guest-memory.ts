@@ -12,6 +12,8 @@ export interface RamBlock {
   readonly hostOffset: number
   /** What other processes map to see these bytes; undefined where they cannot. Open for as long as the accelerator is. */
   readonly shared?: { readonly fd: number; readonly offset: number } | undefined
+  /** Told of bytes stored to, at an offset of the block, by an accelerator that keeps something derived from RAM, such as decoded code. */
+  readonly written?: ((offset: number, length: number) => void) | undefined
 }
 
 interface Block extends RamBlock {
@@ -40,8 +42,8 @@ export class GuestMemory {
       }
       previousEnd = end
       const view = new DataView(block.bytes.buffer, block.bytes.byteOffset, block.bytes.byteLength)
-      const { guestAddress, size, bytes, hostOffset } = block
-      return { guestAddress, size, bytes, hostOffset, end, view }
+      const { guestAddress, size, bytes, hostOffset, written } = block
+      return { guestAddress, size, bytes, hostOffset, written, end, view }
     })
     this.blocks = sorted
     this.#last = this.#blocks[0]
@@ -77,7 +79,10 @@ export class GuestMemory {
   /** Stores all of `bytes`; may cross from one block into an adjacent one. */
   write(gpa: number, bytes: Uint8Array): void {
     this.#check(gpa, bytes.length)
-    this.#eachPart(gpa, bytes.length, (block, from, count, done) => block.bytes.set(bytes.subarray(done, done + count), from))
+    this.#eachPart(gpa, bytes.length, (block, from, count, done) => {
+      block.bytes.set(bytes.subarray(done, done + count), from)
+      block.written?.(from, count)
+    })
   }
 
   /** A live view of `length` bytes inside one block: the guest may change it at any time, so read a value once and check that copy. */
@@ -105,7 +110,15 @@ export class GuestMemory {
   /** Sets `length` bytes to `byte`. */
   fill(gpa: number, length: number, byte: number): void {
     this.#check(gpa, length)
-    this.#eachPart(gpa, length, (block, from, count) => block.bytes.fill(byte, from, from + count))
+    this.#eachPart(gpa, length, (block, from, count) => {
+      block.bytes.fill(byte, from, from + count)
+      block.written?.(from, count)
+    })
+  }
+
+  /** For those who store through live views (slice, parts): called after the bytes are there and before the guest is told. */
+  written(gpa: number, length: number): void {
+    this.#eachPart(gpa, length, (block, from, count) => block.written?.(from, count))
   }
 
   readU8(gpa: number): number {
@@ -131,17 +144,26 @@ export class GuestMemory {
   writeU8(gpa: number, value: number): void {
     const block = this.#whole(gpa, 1)
     block.view.setUint8(gpa - block.guestAddress, value)
+    block.written?.(gpa - block.guestAddress, 1)
   }
 
   writeU16(gpa: number, value: number): void {
     const block = this.#within(gpa, 2)
-    if (block !== undefined) return block.view.setUint16(gpa - block.guestAddress, value, true)
+    if (block !== undefined) {
+      block.view.setUint16(gpa - block.guestAddress, value, true)
+      block.written?.(gpa - block.guestAddress, 2)
+      return
+    }
     this.write(gpa, Uint8Array.of(value & 0xff, (value >>> 8) & 0xff))
   }
 
   writeU32(gpa: number, value: number): void {
     const block = this.#within(gpa, 4)
-    if (block !== undefined) return block.view.setUint32(gpa - block.guestAddress, value, true)
+    if (block !== undefined) {
+      block.view.setUint32(gpa - block.guestAddress, value, true)
+      block.written?.(gpa - block.guestAddress, 4)
+      return
+    }
     const bytes = new Uint8Array(4)
     viewOf(bytes).setUint32(0, value, true)
     this.write(gpa, bytes)
@@ -149,7 +171,11 @@ export class GuestMemory {
 
   writeU64(gpa: number, value: bigint): void {
     const block = this.#within(gpa, 8)
-    if (block !== undefined) return block.view.setBigUint64(gpa - block.guestAddress, value, true)
+    if (block !== undefined) {
+      block.view.setBigUint64(gpa - block.guestAddress, value, true)
+      block.written?.(gpa - block.guestAddress, 8)
+      return
+    }
     const bytes = new Uint8Array(8)
     viewOf(bytes).setBigUint64(0, value, true)
     this.write(gpa, bytes)

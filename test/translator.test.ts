@@ -3,7 +3,6 @@ import { spawnSync } from 'node:child_process'
 import { beforeAll, expect, it } from 'vitest'
 import { translateAtOnce } from '../hypervisor/tcg/translator/at-once.ts'
 import { RegionTable } from '../hypervisor/tcg/translator/region-table.ts'
-import type { TranslatingCore } from '../hypervisor/tcg/translator/region-table.ts'
 import { buildGuest, parseReport } from './guest/build.ts'
 import { runGuest } from './seeded-faults/bare-machine.ts'
 import { describeWhere } from './support/optional.ts'
@@ -22,8 +21,8 @@ describeWhere(HAS_BINUTILS, 'binutils (as, ld), to be had with apt-get install b
     const interpreted = runGuest(CORE, elf, cpus, INSTRUCTION_LIMIT)
     let regions: RegionTable | undefined
     const translated = runGuest(CORE, elf, cpus, INSTRUCTION_LIMIT, (core, memory) => {
-      regions = new RegionTable(core as TranslatingCore, memory)
-      translateAtOnce(regions, core as TranslatingCore, threshold, { blocks: 40, uops: 300, heat: 0 })
+      regions = new RegionTable(core, memory)
+      translateAtOnce(regions, core, threshold, { blocks: 40, uops: 300, heat: 0 })
     })
     expect(parseReport(translated.output).failed).toEqual([])
     expect(translated).toEqual(interpreted)

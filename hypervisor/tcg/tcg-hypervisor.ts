@@ -16,6 +16,7 @@ import type { AcceleratorStatistics, EntryState, Hypervisor, HypervisorOptions }
 import {
   CPU_AREA, CPU_STRIDE, G_IRQ_DIRTY, G_KICK, G_LINES, G_RANGE_COUNT, G_RANGES, G_VIRTUAL_NS, G_WAKE, HALTED, RANGE_READ_ONLY,
 } from './core/layout.ts'
+import { HostStores } from './host-stores.ts'
 import { writeControlWords, writeCpuid } from './control-words.ts'
 import { cpuidTable } from './cpuid.ts'
 import { registersText } from '../registers-text.ts'
@@ -73,10 +74,12 @@ export class TcgHypervisor implements Hypervisor {
     this.#nativeRam = native
     this.#words = new Int32Array(this.#memory.buffer)
     this.#view = new DataView(this.#memory.buffer)
+    const stores = new HostStores(this.#memory.buffer)
     this.ram = options.ram.map(({ guestAddress, size }, index) => {
       const hostOffset = plan.ramOffsets[index] as number
       const shared = native?.sharedFd === undefined ? undefined : { fd: native.sharedFd, offset: hostOffset - plan.ramBase }
-      return { guestAddress, size, hostOffset, bytes: new Uint8Array(this.#memory.buffer, hostOffset, size), shared }
+      const written = (offset: number, length: number): void => stores.written(hostOffset + offset, length)
+      return { guestAddress, size, hostOffset, bytes: new Uint8Array(this.#memory.buffer, hostOffset, size), shared, written }
     })
     this.#lines = Array.from({ length: LINES }, (_, gsi) => this.#makeLine(gsi))
     writeControlWords(this.#view, plan, this.cpus, options.clock)

@@ -32,6 +32,21 @@ describe.each([['split', false], ['packed', true]] as const)('a %s queue', (_, p
     expect(queue.inFlight).toBe(0)
   })
 
+  it('announces what the device wrote before the driver gets the buffer back', () => {
+    const announced: [number, number, number][] = []
+    const ram = new Uint8Array(new SharedArrayBuffer(0x10_0000))
+    let used = () => 0
+    const memory = new GuestMemory([{ guestAddress: 0, size: ram.length, bytes: ram, hostOffset: 0, written: (offset, length) => announced.push([offset, length, used()]) }])
+    const { driver, queue } = new Bench({ packed, memory })
+    used = () => driver.takeUsed().length
+    driver.add({ readable: [{ address: DATA, length: 3 }], writable: [{ address: DATA + 0x100, length: 4 }, { address: DATA + 0x200, length: 4 }, { address: DATA + 0x300, length: 4 }] })
+    const chain = pop(queue)
+    announced.length = 0
+    queue.push(chain, 6)
+    expect(announced).toEqual([[DATA + 0x100, 4, 0], [DATA + 0x200, 2, 0]])
+    expect(driver.takeUsed()).toHaveLength(1)
+  })
+
   it('takes buffers in order and lets the device give them back in any order, round after round', () => {
     const { driver, queue } = new Bench({ packed, size: 4 })
     for (let round = 0; round < 20; round++) {

@@ -104,8 +104,19 @@ export abstract class VirtQueue {
     if (!this.usable) return
     if (!this.#inFlight.delete(chain)) throw new MesovirtError('VIRTQUEUE', 'a device gave back a buffer that it does not have')
     this.#slotsInFlight -= chain.slots
+    this.#announce(chain, written)
     this.putUsed(chain, Math.min(written, chain.writableLength))
     this.#unannounced += chain.slots
+  }
+
+  /** The device stored through live views; some accelerators must know where. What the queue itself puts into its rings is not told: rings hold no code. */
+  #announce(chain: Chain, written: number): void {
+    let left = written
+    for (const { address, bytes } of chain.writable) {
+      if (left <= 0) return
+      this.memory.written(address, Math.min(left, bytes.length))
+      left -= bytes.length
+    }
   }
 
   /** Interrupts the driver, if it wants to know of what was pushed since the last call. */

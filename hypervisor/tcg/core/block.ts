@@ -16,6 +16,7 @@ import { canonical } from './address'
 import { mmioRead } from './mmio'
 import { tally } from './counters'
 import { xlFault, translate } from './tlb'
+import { announceCode } from './host-stores'
 import { findBlock, insertBlock, allocateBlock, commitBlock, registerCode } from './cache'
 
 const MAX_UOPS: u32 = 48
@@ -100,6 +101,7 @@ function decodeBlock(cpu: usize, linear: u64, host: usize, mode: u32, room: u64)
   const end = <usize>min<u64>(pageEnd, host + room)
   let u: usize = block + BLOCK_BYTES
   let at = host
+  announceCode(host)
   let count: u32 = 0
   let page2: usize = 0
   let length2: u32 = 0
@@ -154,6 +156,7 @@ function decodeCrossing(cpu: usize, u: usize, linear: u64, at: usize, pageEnd: u
   if (!second) return 0
   crossingPage = second & ~0xfff
   const buffer: usize = cpu + TMP + 960
+  announceCode(crossingPage)
   memory.copy(buffer, at, first)
   memory.copy(buffer + first, crossingPage, 16)
   clearUop(u)

@@ -54,6 +54,10 @@ export const G_JIT_QUEUE = 0x18000 // ring of JIT_QUEUE u32 block addresses
 export const JIT_QUEUE = 4096
 /** Most regions alive. */
 export const JIT_REGIONS = 16384
+/** Stores by main into pages that hold or held decoded code: G_STORES_HEAD of them ever, the last STORES of them as {wasm offset u32, length u32}. */
+export const G_STORES_HEAD = 0x10158 // u32 atomic
+export const G_STORES = 0x12000
+export const STORES = 1024
 export const G_NEVER_TLB = 0x14000 // 16 KiB of TLB entries that never match: used while every access must take the slow path
 
 // ---- one vCPU ------------------------------------------------------------------------------------------------------------------
@@ -119,6 +123,7 @@ export const EXIT_DATA = 1560 // u64: RFLAGS image of a paused vCPU, for the hos
 export const FPU_BLOCK = 1568 // u32: non-zero = x87/MMX raise; bit 0 CR0.EM, bit 1 CR0.TS, bit 2 no CR4.OSFXSR
 export const CPUID_COUNT = 1572 // u32 entries in CPUID_TABLE
 export const PDPTE = 1576 // 4 * u64: page-directory pointers of PAE paging, as the last CR3 load found them
+export const STORES_SEEN = 1616 // u32: how many of G_STORES_HEAD this vCPU has acted on
 export const JIT_TARGET = 1608 // u64: where translated code wants to go on (indirect jumps)
 /** Operand buffer of instructions with memory operands wider than 8 bytes, of MMIO and page-crossing accesses. 64-byte aligned. */
 export const TMP = 2048 // 1024 bytes
@@ -183,6 +188,7 @@ export const UOP_X = 28 // u32 handler-specific: linked uop, sub-operation
 /** Per RAM page (4 KiB) record of PAGE_BYTES at G_PAGE_INFO + ((host - ramBase) >> 12) * PAGE_BYTES. */
 export const PAGE_BYTES = 16
 export const PAGE_BLOCKS = 0 // u32 first decoded block whose code touches the page
+export const PAGE_CODE = 4 // u32 atomic: 1 = decoded from since the last flush of everything; set before the bytes are read
 export const PAGE_LINES = 8 // u64 bit i: some block covers bytes of the 64-byte line i
 /** Header in front of a block's uops. */
 export const BLOCK_BYTES = 32

@@ -17,6 +17,7 @@ import { lookup, lookupOne } from './block'
 import { setSingleIteration } from './string'
 import { exec } from './exec'
 import { flushAll } from './cache'
+import { applyHostStores, hostHasStored } from './host-stores'
 import { saveTranslated } from './translate'
 import { retired, loadRetired, saveRetired, setSliceEnd, machineNs } from './time'
 import { lapicReset, lapicInit, lapicPending, lapicAck } from './lapic'
@@ -161,6 +162,7 @@ export function runCpu(cpu: usize, instructions: u64): u32 {
     if (load<i32>(cpu, EXCEPTION) >= 0) { deliverException(cpu); continue }
     // A device access may have changed a line: it is seen by the next instruction.
     if (atomic.load<i32>(G_IRQ_DIRTY)) irqApplyLines()
+    if (hostHasStored(cpu)) applyHostStores(cpu)
     if ((atomic.load<i32>(cpu + EVENTS) | load<u32>(cpu, HALTED)) && !handleEvents(cpu)) { reason = EXIT_HALT; break }
     if (load<i32>(cpu, EXCEPTION) >= 0 || load<u32>(cpu, TRIPLE_FAULT)) continue
     const breakpoints = (load<u32>(cpu, DR + 56) & 0xff) != 0
