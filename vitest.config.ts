@@ -6,7 +6,7 @@ const isFull = process.env['MESOVIRT_TEST_FULL'] === '1'
 /** `npm run test:kvm`: what holds on either accelerator, once more on kvm, and what needs a Linux guest on kvm. */
 const isOnKvm = process.env['MESOVIRT_TEST_ACCEL'] === 'kvm'
 /** In the lab everything takes longer. Limits are for a box many times slower than ours: they end a test that hangs and decide nothing else. */
-const SLOWNESS = process.env['MESOVIRT_TEST_LAB'] === '1' ? 3 : 1
+const SLOWNESS = process.env['MESOVIRT_TEST_LAB'] === '1' ? 10 : 1
 const UNIT_ON_KVM = ['hypervisor/kvm/**/*.test.ts']
 const MACHINE_ON_KVM = ['boot', 'memory', 'virtio-rng', 'guest-ends', 'qmp-machine', 'process-life', 'doctor', 'bare-metal', 'full/generic-kernel', 'kvm/**/*'].map((name) => `test/${name}.test.ts`)
 

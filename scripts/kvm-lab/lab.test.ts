@@ -13,7 +13,8 @@ afterEach(() => folders.splice(0).forEach((folder) => fs.rmSync(folder, { recurs
 describe('the arguments of npm run test:kvm', () => {
   it('are vitest\'s from the first that is not the lab\'s', () => {
     expect(parseOptions(['--lab', '--cpus', '4', 'boot', '--lab', '-t', 'four'])).toEqual(
-      { where: 'lab', task: { kind: 'tests', vitest: ['boot', '--lab', '-t', 'four'] }, cpus: 4, memoryMb: 3072, timeLimitMinutes: 90 })
+      { where: 'lab', task: { kind: 'tests', vitest: ['boot', '--lab', '-t', 'four'] }, labs: undefined, cpus: 4, memoryMb: 3072, timeLimitMinutes: 90 })
+    expect(parseOptions(['--labs', '2'])).toMatchObject({ labs: 2, task: { kind: 'tests', vitest: [] } })
     expect(parseOptions([]).task).toEqual({ kind: 'tests', vitest: [] })
   })
 

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { StringDecoder } from 'node:string_decoder'
 import { MesovirtError } from '../../host/errors.ts'
 import { fetchGuest } from '../../src/guest/fetch-guest.ts'
 import { createProgress } from '../../src/guest/progress.ts'
@@ -12,14 +13,18 @@ import type { Guests } from './contents.ts'
 import { buildDisk } from './disk.ts'
 import { fetchLabKernel } from './kernel.ts'
 import { runInLab } from './machine.ts'
+import type { LabResult } from './machine.ts'
 import { parseOptions, USAGE } from './options.ts'
 import type { LabOptions } from './options.ts'
 
 const CACHE = path.resolve('.cache', 'kvm-lab')
 /** Longer than any test may take: silence beyond it is a lab that hangs. */
-const SILENCE_LIMIT_MS = 40 * 60_000
+const SILENCE_LIMIT_MS = 20 * 60_000
 /** Settings of the caller that tests and vitest look at. */
 const PASSED_ON = ['CI', 'FORCE_COLOR', 'NO_COLOR', 'COLORTERM', 'TERM', 'DEBUG']
+/** The longest test file is about a third of all. */
+const MOST_LABS = 3
+const HOST_KEEPS_MB = 1024
 /** Tests failed: 1. The lab did: 2. */
 const LAB_FAILED = 2
 
@@ -47,6 +52,12 @@ async function main(options: LabOptions): Promise<number> {
   return runInside(options)
 }
 
+/** Each keeps a processor busy, or as many as it has, and takes its memory. */
+function labsThatFit(cpus: number, memoryMb: number): number {
+  const byMemory = Math.floor((os.freemem() / 2 ** 20 - HOST_KEEPS_MB) / memoryMb)
+  return Math.max(1, Math.min(MOST_LABS, byMemory, Math.floor(os.availableParallelism() / cpus)))
+}
+
 /** What keeps this machine from running guests in hardware. */
 function missingForKvm(): string | undefined {
   if (!/^flags\s*:.*\b(vmx|svm)\b/m.test(fs.readFileSync('/proc/cpuinfo', 'utf8'))) return 'this processor offers no virtualization (vmx, svm)'
@@ -67,10 +78,11 @@ function runDirectly(vitest: readonly string[]): Promise<number> {
   })
 }
 
-async function runInside({ task, cpus, memoryMb, timeLimitMinutes }: LabOptions): Promise<number> {
+async function runInside({ task, cpus, memoryMb, timeLimitMinutes, labs: wanted }: LabOptions): Promise<number> {
   if (process.arch !== 'x64' || process.platform !== 'linux') throw new MesovirtError('LAB_HOST', 'the lab runs this machine\'s Node, which has to be one for Linux on x86_64')
   const interactive = task.kind === 'shell'
   if (interactive && !(process.stdin.isTTY && process.stdout.isTTY)) throw new MesovirtError('LAB_TERMINAL', '--shell needs a terminal; for scripts there is --exec')
+  const labs = wanted ?? (task.kind === 'tests' && task.vitest.length === 0 ? labsThatFit(cpus, memoryMb) : 1)
   const project = process.cwd()
   const log = createProgress()
   fs.mkdirSync(CACHE, { recursive: true })
@@ -83,18 +95,45 @@ async function runInside({ task, cpus, memoryMb, timeLimitMinutes }: LabOptions)
   const system = buildDisk(CACHE, 'system', systemDisk(project, cloud.busybox, guests), log)
   const bareGuest = buildGuest()
   const own = buildDisk(CACHE, 'project', projectDisk(project, guests, [bareGuest, path.join(path.dirname(bareGuest), 'sources.sha256')]), log)
-  log.step('starting the lab')
-  const { status, seconds } = await runInLab({
+  const run = (task: LabOptions['task'], onBegin: () => void, onOutput: (chunk: Buffer) => void) => runInLab({
     cache: CACHE, kernel, busybox: cloud.busybox, systemDisk: system, projectDisk: own, cpus, memoryMb, interactive,
     command: commandText(project, task, guests),
     settings: `project=${quote(project)}\npackages=${PACKAGES_FOLDER}\n`,
-    timeLimitMs: interactive ? Infinity : timeLimitMinutes * 60_000, silenceLimitMs: SILENCE_LIMIT_MS,
-    onBegin: () => log.done(),
-    onOutput: (chunk) => process.stdout.write(chunk),
+    timeLimitMs: interactive ? Infinity : timeLimitMinutes * 60_000, silenceLimitMs: SILENCE_LIMIT_MS, onBegin, onOutput,
   })
+  if (task.kind === 'tests' && labs > 1) return runShards(task, labs, run)
+  log.step('starting the lab')
+  const { status, seconds } = await run(task, () => log.done(), (chunk) => process.stdout.write(chunk))
   log.done()
-  if (!interactive) say(`the lab took ${seconds.total.toFixed(1)} s, of which ${seconds.begin.toFixed(1)} s to start; its command ended with status ${status}`)
+  if (!interactive) say(endOf('the lab', status, seconds))
   return status
+}
+
+function endOf(lab: string, status: number, { begin, total }: LabResult['seconds']): string {
+  return `${lab} took ${total.toFixed(1)} s, of which ${begin.toFixed(1)} s to start; its command ended with status ${status}`
+}
+
+type Run = (task: LabOptions['task'], onBegin: () => void, onOutput: (chunk: Buffer) => void) => Promise<LabResult>
+
+/** The tests in several labs side by side: their lines mix, each line is whole. @returns 0 when all passed; a lab that did not finish rejects */
+async function runShards(task: Extract<LabOptions['task'], { kind: 'tests' }>, labs: number, run: Run): Promise<number> {
+  say(`the tests are divided among ${labs} labs`)
+  const results = await Promise.allSettled(Array.from({ length: labs }, async (_, index) => {
+    let rest = ''
+    const decoder = new StringDecoder('utf8')
+    const { status, seconds } = await run({ ...task, vitest: [...task.vitest, `--shard=${index + 1}/${labs}`] }, () => undefined, (chunk) => {
+      const text = rest + decoder.write(chunk)
+      const end = text.lastIndexOf('\n') + 1
+      process.stdout.write(text.slice(0, end))
+      rest = text.slice(end)
+    })
+    if (rest !== '') process.stdout.write(`${rest}\n`)
+    say(endOf(`lab ${index + 1} of ${labs}`, status, seconds))
+    return status
+  }))
+  const broken = results.find((result) => result.status === 'rejected')
+  if (broken !== undefined) throw broken.reason
+  return Math.max(...results.map((result) => result.status === 'fulfilled' ? result.value : LAB_FAILED))
 }
 
 /** The shell script that the lab runs. */

@@ -4,6 +4,8 @@ import { MesovirtError } from '../../host/errors.ts'
 export interface LabOptions {
   readonly where: 'auto' | 'lab' | 'direct'
   readonly task: { readonly kind: 'tests'; readonly vitest: readonly string[] } | { readonly kind: 'shell' } | { readonly kind: 'exec'; readonly command: readonly string[] } | { readonly kind: 'help' }
+  /** undefined: as many as fit where all tests run, else one */
+  readonly labs: number | undefined
   readonly cpus: number
   readonly memoryMb: number
   readonly timeLimitMinutes: number
@@ -17,19 +19,20 @@ Runs the tests on KVM: on this machine's where its processor offers it, else in 
   --direct           on this machine's /dev/kvm, whatever its kind
   --shell            an interactive shell in the lab (Ctrl-A x kills it)
   --exec COMMAND...  one command in the lab, e.g. --exec node dist/mesovirt.js -version
-  --cpus N           processors of the lab (2)
+  --cpus N           processors of the lab (1)
   --memory MB        memory of the lab (3072)
+  --labs N           labs among which the tests are divided (as many as fit, up to 3, when all tests run; else 1)
   --time-limit MIN   a lab that takes longer is ended and has failed (90)
 `
 
-const NUMBERS = { '--cpus': [1, 64], '--memory': [512, 1_048_576], '--time-limit': [1, 10_000] } as const
+const NUMBERS = { '--cpus': [1, 64], '--labs': [1, 16], '--memory': [512, 1_048_576], '--time-limit': [1, 10_000] } as const
 
 /** @throws MesovirtError LAB_OPTION */
 export function parseOptions(args: readonly string[]): LabOptions {
   let where: LabOptions['where'] = 'auto'
-  const numbers: Record<keyof typeof NUMBERS, number> = { '--cpus': 2, '--memory': 3072, '--time-limit': 90 }
+  const numbers: Record<keyof typeof NUMBERS, number> = { '--labs': 0, '--cpus': 1, '--memory': 3072, '--time-limit': 90 }
   const result = (task: LabOptions['task']): LabOptions =>
-    ({ where, task, cpus: numbers['--cpus'], memoryMb: numbers['--memory'], timeLimitMinutes: numbers['--time-limit'] })
+    ({ where, task, labs: numbers['--labs'] || undefined, cpus: numbers['--cpus'], memoryMb: numbers['--memory'], timeLimitMinutes: numbers['--time-limit'] })
   for (let index = 0; index < args.length; index++) {
     const argument = args[index] as string
     if (argument === '--lab' || argument === '--direct') {
