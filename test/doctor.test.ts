@@ -1,11 +1,12 @@
 /** `mesovirt doctor` as users run it: what it says of this host is what a launch does here. */
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { DoctorFacts } from '../src/doctor/facts.ts'
 import type { DoctorReport } from '../src/doctor/judge.ts'
-import { saying } from './support/bare-guest.ts'
+import { resetting, saying } from './support/bare-guest.ts'
 import { describeWhere } from './support/optional.ts'
 import { mesovirt, MESOVIRT, scratch } from './support/vm.ts'
 
@@ -83,5 +84,43 @@ describeWhere(forRootOnly, 'root, and a /dev/kvm that not everybody may open', '
     fs.writeFileSync(kernel, saying('up\n'))
     expect(run(program, ['-accel', 'kvm', '-kernel', kernel], NOBODY)).toEqual({ status: 1, stdout: '',
       stderr: `mesovirt: -accel kvm: no permission to open /dev/kvm; ${fix}, or use -accel tcg\n` })
+  })
+})
+
+/** A /dev of a few harmless devices, in a mount namespace that ends with the command: arguments are the folder and the command. */
+const WITHOUT_KVM = `
+  mount -t tmpfs none "$0" && cd "$0" && mknod -m 666 null c 1 3 && mknod -m 666 zero c 1 5 && mknod -m 666 urandom c 1 9 && mount --move "$0" /dev && cd / && exec "$@"`
+
+function canHideDevices(): boolean {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mv-'))
+  const { status } = spawnSync('unshare', ['-m', 'sh', '-c', WITHOUT_KVM, folder, 'true'])
+  fs.rmdirSync(folder)
+  return status === 0
+}
+
+describeWhere(process.getuid?.() === 0 && canHideDevices(), 'root that may make a mount namespace', 'on a host without /dev/kvm', () => {
+  const runThere = (...argv: string[]) => {
+    const { status, stdout, stderr } = spawnSync('unshare', ['-m', 'sh', '-c', WITHOUT_KVM, scratch(), process.execPath, MESOVIRT, ...argv], { encoding: 'utf8', timeout: 120_000 })
+    return { status, stdout, stderr }
+  }
+
+  it('the doctor says so, with what to do, and that machines run on tcg', () => {
+    const { status, stdout } = runThere('doctor', '--json')
+    const { accelerator, findings } = JSON.parse(stdout) as Json
+    const device = findings.find(({ id }) => id === 'kvm-device')
+    expect({ status, name: accelerator.name, verdict: device?.verdict }).toEqual({ status: 0, name: 'tcg', verdict: 'warn' })
+    expect(device?.fix).toMatch(/\S/)
+    expect(accelerator.why).toContain('no /dev/kvm')
+  })
+
+  it('-accel kvm is refused in one line, and without -accel tcg is taken and named', () => {
+    const kernel = path.join(scratch(), 'kernel')
+    fs.writeFileSync(kernel, resetting('up\n'))
+    const refused = runThere('-accel', 'kvm', '-kernel', kernel)
+    expect({ status: refused.status, stdout: refused.stdout }).toEqual({ status: 1, stdout: '' })
+    expect(refused.stderr).toMatch(/^mesovirt: -accel kvm: [^\n]*\/dev\/kvm[^\n]*-accel tcg[^\n]*\n$/)
+    const taken = runThere('-kernel', kernel, '-serial', 'stdio')
+    expect(taken).toMatchObject({ status: 0, stdout: 'up\n' })
+    expect(taken.stderr).toMatch(/^mesovirt: accelerator tcg [^\n]*no \/dev\/kvm[^\n]*\n$/)
   })
 })
