@@ -42,6 +42,7 @@ const CLAIMS: readonly Claim[] = [
   { text: 'Which accelerator is taken, and what `mesovirt doctor` says of a host', shownBy: [[/^machine-manager\/accelerator/], [/^host\/kvm-device/], [/^src\/doctor\//], [/^test\/doctor/]] },
   { text: 'Guest memory that is shared, in files, in huge pages, preallocated', shownBy: [[/^test\/memory/], [/^host\/ram/]] },
   { text: 'Translated code does what interpreted code does, to the instruction count', shownBy: [[/^test\/translator/], [/^test\/full\/lock-step/], [/^hypervisor\/tcg\/translator\//]] },
+  { text: 'Random programs give the results of silicon; code that changes is executed as it is now', shownBy: [[/^test\/(full\/)?sequences/], [/^test\/host-stores/], [/^test\/(full\/)?changing-code/]] },
   { text: 'Virtio: rings, transport, the source of randomness', shownBy: [[/^device-model\/virtio\//], [/^test\/virtio/], [/^test\/full\/virtio/]] },
   { text: 'Address space against a naive model; boot loader against damaged images', shownBy: [[/^address-space\//], [/^boot-loader\//]] },
 ]

@@ -4,6 +4,7 @@ import { beforeAll, expect, it } from 'vitest'
 import { translateAtOnce } from '../hypervisor/tcg/translator/at-once.ts'
 import { RegionTable } from '../hypervisor/tcg/translator/region-table.ts'
 import { buildGuest, parseReport } from './guest/build.ts'
+import { lockStep } from './lock-step/machines.ts'
 import { runGuest } from './seeded-faults/bare-machine.ts'
 import { describeWhere } from './support/optional.ts'
 import { GREETING, linux, MESOVIRT, Run } from './support/vm.ts'
@@ -27,6 +28,14 @@ describeWhere(HAS_BINUTILS, 'binutils (as, ld), to be had with apt-get install b
     expect(parseReport(translated.output).failed).toEqual([])
     expect(translated).toEqual(interpreted)
     expect(regions?.installed).toBeGreaterThan(500)
+  })
+
+  it.each([1, 2])('leaves the same registers, flags and counts after every slice, and the same RAM, %i vCPUs', (cpus) => {
+    const { difference, translated, instructions, console } = lockStep(CORE, { kernel: elf, commandLine: '', ram: 128 * 2 ** 20, shift: 3, cpus }, INSTRUCTION_LIMIT, 1)
+    expect(difference).toBeUndefined()
+    expect(parseReport(console).failed).toEqual([])
+    expect(parseReport(console).passed.length).toBeGreaterThan(500)
+    expect(translated).toBeGreaterThan(instructions / 10n)
   })
 
   it('says the same under -icount with the translator off, on and forced', () => {

@@ -5,11 +5,10 @@
 import { translateAtOnce } from '../../hypervisor/tcg/translator/at-once.ts'
 import { RegionTable } from '../../hypervisor/tcg/translator/region-table.ts'
 import { CoreMachine } from '../support/core-machine.ts'
+import type { CoreMachineOptions } from '../support/core-machine.ts'
 
-const RAM = 256 * 2 ** 20
-const NS_SHIFT = 1
-
-export interface Guest { readonly kernel: string; readonly initrd: string }
+/** What both run: a kernel and its surroundings. */
+export type Guest = Pick<CoreMachineOptions, 'kernel' | 'initrd' | 'commandLine' | 'ram' | 'shift' | 'cpus'>
 
 class Machine {
   readonly machine: CoreMachine
@@ -18,7 +17,7 @@ class Machine {
   /** @param threshold entries after which a block is translated; 0: never */
   constructor(core: string, guest: Guest, threshold: number) {
     this.machine = new CoreMachine({
-      core, ram: RAM, ...guest, commandLine: 'console=ttyS0 reboot=t', shift: NS_SHIFT,
+      core, ...guest,
       translator: threshold === 0 ? undefined : (exports, memory) => {
         this.#regions = new RegionTable(exports, memory)
         translateAtOnce(this.#regions, exports, threshold)
@@ -34,7 +33,14 @@ class Machine {
   }
 }
 
-export interface LockStep { readonly difference: string | undefined; readonly instructions: bigint; readonly translated: bigint }
+export interface LockStep {
+  readonly difference: string | undefined
+  /** Both came to an end before the limit. */
+  readonly ended: boolean
+  readonly instructions: bigint
+  readonly translated: bigint
+  readonly console: string
+}
 
 /** Instructions between comparisons of RAM. */
 const RAM_EVERY = 20_000_000n
@@ -44,7 +50,7 @@ export function lockStep(core: string, guest: Guest, limit: bigint, threshold: n
   const first = new Machine(core, guest, 0), second = new Machine(core, guest, threshold)
   const one = first.machine, other = second.machine
   let checked = 0n
-  const result = (difference?: string): LockStep => ({ difference, instructions: one.retired, translated: other.translated })
+  const result = (difference?: string, ended = false): LockStep => ({ difference, ended, instructions: one.retired, translated: other.translated, console: one.console })
   while (one.retired < limit) {
     const wanted = first.slice(), got = second.slice()
     if (wanted !== got) return result(`interpreted: ${wanted}\ntranslated:  ${got}`)
@@ -53,7 +59,7 @@ export function lockStep(core: string, guest: Guest, limit: bigint, threshold: n
       if (one.console !== other.console) return result('the consoles differ')
       if (!one.ram.equals(other.ram)) return result(`RAM differs after ${checked} instructions`)
     }
-    if (wanted === 'ended') return result('both ended early')
+    if (wanted === 'ended') return result(undefined, true)
   }
   return result()
 }

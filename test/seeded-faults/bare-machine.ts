@@ -1,6 +1,7 @@
 /**
  * The self-checking guest (test/guest) on any build of the core, in this thread.
  */
+import { createHash } from 'node:crypto'
 import { EXIT_HALT, EXIT_SHUTDOWN, G_KICK } from '../../hypervisor/tcg/core/layout.ts'
 import type { WasmMemory } from '../../host/wasm.ts'
 import type { Core } from '../../hypervisor/tcg/worker-control.ts'
@@ -19,6 +20,8 @@ export interface GuestRun {
   readonly output: string
   readonly end: 'reset' | 'triple-fault' | 'halted-for-ever' | 'instruction-limit' | 'output-limit'
   readonly instructions: bigint
+  /** SHA-1 of its memory in the end */
+  readonly ram: string
 }
 
 /**
@@ -35,7 +38,7 @@ export function runGuest(core: string, elf: string, cpus: number, limit: bigint,
       machine.view.setUint32(G_KICK, 1, true) // as for a pause: the vCPU stops behind this instruction
     },
   })
-  const ended = (end: GuestRun['end']): GuestRun => ({ output: machine.console, end, instructions: machine.retired })
+  const ended = (end: GuestRun['end']): GuestRun => ({ output: machine.console, end, instructions: machine.retired, ram: createHash('sha1').update(machine.ram).digest('hex') })
   while (true) {
     const reason = machine.run(ROUNDS)
     if (wasReset) return ended('reset')

@@ -7,6 +7,7 @@ import {
 } from './arena.ts'
 import { translateAtOnce } from '../../hypervisor/tcg/translator/at-once.ts'
 import { RegionTable } from '../../hypervisor/tcg/translator/region-table.ts'
+import type { Limits } from '../../hypervisor/tcg/translator/region.ts'
 import type { TranslatingCore } from '../../hypervisor/tcg/translator/region-table.ts'
 import { READ_ONLY_BYTES } from './state.ts'
 import type { State } from './state.ts'
@@ -64,7 +65,7 @@ export class CoreExecutor {
   private codeLength = 0
 
   /** @param translated every block becomes WebAssembly before it is first executed; for vectors run as blocks */
-  constructor(file: string, translated = false) {
+  constructor(file: string, translated = false, limits: Limits = { blocks: 4, uops: 60, heat: 0 }) {
     const memory = new wasm.Memory({ initial: 1024, maximum: 65536, shared: true })
     const env = { memory, busRead: () => 0xffffffff, busWrite: () => undefined, hostNs: () => 0, hostRandom: () => 4 }
     this.exports = new wasm.Instance(new wasm.Module(fs.readFileSync(file)), { env }).exports as Exports
@@ -76,7 +77,7 @@ export class CoreExecutor {
     this.exports.refreshCpu(CPU)
     if (!translated) return
     const translating = this.exports as unknown as TranslatingCore
-    translateAtOnce(new RegionTable(translating, memory), translating, 1, { blocks: 4, uops: 60, heat: 0 })
+    translateAtOnce(new RegionTable(translating, memory), translating, 1, limits)
   }
 
   private setUpMachine(): void {

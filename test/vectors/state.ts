@@ -17,7 +17,7 @@ export class State {
   readonly bytes = new Uint8Array(SNAPSHOT)
   readonly view = new DataView(this.bytes.buffer)
   readonly memory = this.bytes.subarray(S_MEMORY)
-  readonly code = new Uint8Array(16)
+  readonly code: Uint8Array
   codeLength = 0
   /** Linear address of the instruction. */
   start = CODE
@@ -30,7 +30,11 @@ export class State {
   wideOperand = false
   private readonly pokes: number[] = []
 
-  constructor() { this.memory.set(BASE_MEMORY) }
+  /** @param codeBytes room for code */
+  constructor(codeBytes = 16) {
+    this.code = new Uint8Array(codeBytes)
+    this.memory.set(BASE_MEMORY)
+  }
 
   /** Ordinary surroundings: FPU as after FNINIT, a stack, memory as it was. */
   reset(mode: 32 | 64): void {

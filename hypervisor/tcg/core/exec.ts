@@ -26,7 +26,7 @@ import { execSystem } from './system'
 import { execSimdRegister, execSimdLoad, execSimdStore, execX87 } from './simd'
 import { lookup } from './block'
 import { generation } from './cache'
-import { enterHot, threshold } from './translate'
+import { enterHot, regionBehind, threshold } from './translate'
 import { retired, sliceEnd, addRetired } from './time'
 
 const JUMP_DIRECT: u32 = 1, JUMP_INDIRECT: u32 = 2, JUMP_NEXT: u32 = 3, JUMP_DROPPED: u32 = 4, JUMP_ENTER: u32 = 5, JUMP_LEFT: u32 = 6
@@ -427,7 +427,7 @@ export function exec(cpu: usize, first: usize): void {
         const code = enterHot(cpu, u, heat - 1, rt)
         if (code) {
           u = code & ~31
-          entry = u
+          entry = u - (regionBehind << 5)
           const what = code & 31
           if (what == REGION_DIRECT) leave = JUMP_DIRECT
           else if (what == REGION_INDIRECT) { leave = JUMP_INDIRECT; target = load<u64>(cpu, JIT_TARGET) }

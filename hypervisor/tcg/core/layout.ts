@@ -204,7 +204,11 @@ export const BLOCK_HEAT = 28
 export const HEAT_QUEUED = 0x40000000 // waits for its translation
 export const HEAT_DEAD = 0x7fffffff // dropped
 export const HEAT_REGION = 0x80000000 // bit: translated, the rest is the table index
-/** What translated code returns in the low word, or'ed to the address of a uop; the high word is what is left of the budget before that uop. */
+/**
+ * What translated code returns in the low word, or'ed to the address of a uop. The high word is what was left of the budget at the last transition, and in its low
+ * REGION_BEHIND_BITS how many uops of the block were executed since: clocks see the count of the last transition, as under the interpreter.
+ */
+export const REGION_BEHIND_BITS = 6
 export const REGION_RESUME = 0 // interpret from this uop on
 export const REGION_DIRECT = 1 // the uop is a direct jump, taken
 export const REGION_INDIRECT = 2 // the uop is an indirect jump to JIT_TARGET

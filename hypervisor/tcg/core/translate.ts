@@ -1,11 +1,11 @@
 /**
  * The core's side of the translator: which blocks are hot, the way into translated code, and what that code calls for everything it does not do itself.
- * A region is a WebAssembly function (cpu, read TLB, budget, first uop) -> {what is left of the budget, REGION_* | uop}; it retires instructions at the same places as
+ * A region is a WebAssembly function (cpu, read TLB, budget, first uop) -> {what is left of the budget, uops behind it, REGION_* | uop}; it retires instructions at the same places as
  * exec() does, so that both count alike. While one runs, `retired` stands where its last transition left it only when one of these functions is called.
  */
 import {
   G_JIT_ENTRIES, G_JIT_HEAD, G_JIT_HOOK, G_JIT_QUEUE, G_JIT_RETIRED, G_JIT_TAIL, G_JIT_THRESHOLD, G_NEVER_TLB, G_STATS, BLOCK_BYTES, BLOCK_HEAT,
-  HEAT_QUEUED, HEAT_REGION, JIT_QUEUE, MODE, MODE_64, REGION_DONE, REGION_LEAVE, STAT_INVALIDATIONS, UOP_OP,
+  HEAT_QUEUED, HEAT_REGION, JIT_QUEUE, MODE, MODE_64, REGION_BEHIND_BITS, REGION_DONE, REGION_LEAVE, STAT_INVALIDATIONS, UOP_OP,
 } from './layout'
 import { OP_GENERIC, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87 } from './ops'
 import { condition, getFlags, setFlagsArith } from './flags'
@@ -26,11 +26,13 @@ export function setThreshold(entries: u32): void {
 let regionEnd: u64 = 0
 /** The slice's end when the region was entered. */
 let regionSlice: u64 = 0
+/** Uops of the block that the last region had executed since its last transition. */
+export let regionBehind: u32 = 0
 let translatedRetired: u64 = 0
 let translatedEntries: u64 = 0
 
-/** Most instructions of a region's budget: it is an i32. */
-const LARGEST_BUDGET: u64 = 0x3fffffff
+/** Most instructions of a region's budget: an i32 less REGION_BEHIND_BITS. */
+const LARGEST_BUDGET: u64 = 0xffffff
 
 /**
  * A block that is hot was reached: enters its region, or asks for one.
@@ -47,8 +49,10 @@ export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
   regionSlice = sliceEnd
   regionEnd = retired + budget
   const result = call_indirect<u64>(heat & ~<u32>HEAT_REGION, cpu, rt, <u32>budget, u)
-  const at = regionEnd - <i64><i32>(result >> 32)
-  translatedRetired += at - (regionEnd - budget)
+  const left = <i32>(result >> 32)
+  const at = regionEnd - <i64>(left >> REGION_BEHIND_BITS)
+  regionBehind = left & ((1 << REGION_BEHIND_BITS) - 1)
+  translatedRetired += at + regionBehind - (regionEnd - budget)
   translatedEntries++
   setRetired(at)
   return <u32>result

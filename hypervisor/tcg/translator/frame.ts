@@ -1,8 +1,8 @@
 /**
  * What the code of a region stands on: its parameters and locals, the guest's registers in locals, memory operands with the inline TLB look-up, and the one exit.
- * A region is f(cpu, read TLB, budget, first uop) -> budget left << 32 | REGION_* | uop; see core/translate.ts.
+ * A region is f(cpu, read TLB, budget, first uop) -> {budget left, uops behind it, REGION_* | uop}; see core/translate.ts.
  */
-import { CC_DST, CC_OP, CC_SRC, CC_SRC2, JIT_TARGET, REGION_LEAVE, RIP_BASE, SCRATCH, SEG, SEG_SIZE, TLB_BYTES, ZERO } from '../core/layout.ts'
+import { CC_DST, CC_OP, CC_SRC, CC_SRC2, JIT_TARGET, REGION_BEHIND_BITS, REGION_LEAVE, RIP_BASE, SCRATCH, SEG, SEG_SIZE, TLB_BYTES, ZERO } from '../core/layout.ts'
 import { Code, I32, I64, MEM, OP } from './encoder.ts'
 import type { FunctionType, Label } from './encoder.ts'
 import type { Uop } from './uops.ts'
@@ -202,7 +202,9 @@ export class Frame {
     if (typeof what === 'number') this.#code.i32(what)
     else what()
     this.#code.get(LEFT)
-    if (behind !== 0) this.#code.i32(-behind).op(OP.i32_add)
+    if (behind < 0) this.#code.i32(-behind).op(OP.i32_add)
+    this.#code.i32(REGION_BEHIND_BITS).op(OP.i32_shl)
+    if (behind > 0) this.#code.i32(behind).op(OP.i32_or)
     this.#code.br(this.#exit)
   }
   /** Leaves when the i32 on the stack, kept in `local`, is not 0: it is the REGION_* to report. */
