@@ -48,6 +48,11 @@ export async function closeGuests(): Promise<void> {
   for (const guest of guests) await guest.close()
 }
 
+/** Stops this thread. */
+export function sleep(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+}
+
 export class BareGuest {
   readonly hypervisor: KvmHypervisor
   readonly memory = new AddressSpace('memory', Region.container('system', 2 ** 46))
@@ -167,6 +172,14 @@ export class BareGuest {
     while (!condition()) {
       if (performance.now() > end) throw new Error(`${what}: has not happened. ${this.#situation()}`)
       await setTimeout(1)
+    }
+  }
+
+  /** Main sleeps here, serving nothing, until the guest has stored something other than 0 at `address`. */
+  blockUntilStored(address: number): void {
+    const word = new Int32Array(this.ram.bytes.buffer, this.ram.bytes.byteOffset + address, 1)
+    for (const end = performance.now() + PATIENCE_MS; Atomics.load(word, 0) === 0; sleep(1)) {
+      if (performance.now() > end) throw new Error(`nothing was stored at 0x${address.toString(16)}. ${this.#situation()}`)
     }
   }
 

@@ -143,8 +143,7 @@ describeKvm('doorbells on kvm', () => {
     // While main is inside an access of the first vCPU the second one rings: main cannot have come round to the eventfd.
     guest.onReport = () => {
       guest.ram.view.setUint32(GO, 1, true)
-      const words = new Int32Array(guest.ram.bytes.buffer, guest.ram.bytes.byteOffset + RUNG, 1)
-      for (const end = performance.now() + 10_000; Atomics.load(words, 0) === 0 && performance.now() < end;);
+      guest.blockUntilStored(RUNG)
       before = log.length
       region.removeNotifier(notifier)
     }

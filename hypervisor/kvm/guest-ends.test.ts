@@ -3,7 +3,7 @@ import fs from 'node:fs'
 import { expect, it } from 'vitest'
 import { Region } from '../../address-space/region.ts'
 import type { HypervisorEvent } from '../hypervisor.ts'
-import { BareGuest, entryState, REPORT, startOthers } from './bare-guest.fixture.ts'
+import { BareGuest, entryState, REPORT, sleep, startOthers } from './bare-guest.fixture.ts'
 import { describeKvm } from './describe-kvm.fixture.ts'
 import { Program } from './program.fixture.ts'
 
@@ -61,11 +61,10 @@ describeKvm('a shutdown of a guest on kvm', () => {
     // Main is inside an access of the first vCPU while the second one shuts down; a change of the map stops and resumes both.
     guest.addPorts('device', 0x510, 1, {
       write: () => {
-        const words = new Int32Array(guest.ram.bytes.buffer, guest.ram.bytes.byteOffset + FAULTS, 1)
-        for (const end = performance.now() + 10_000; Atomics.load(words, 0) === 0 && performance.now() < end;);
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
+        guest.blockUntilStored(FAULTS)
+        sleep(50)
         overlay.setEnabled(true)
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
+        sleep(50)
       },
     })
     guest.loadForOthers(tripleFault(new Program(32, 0x2000).write(FAULTS, 4, 1)))

@@ -1,7 +1,7 @@
 /** Posted writes and shadow reads of vCPUs on kvm, and their order: the rules are those of address-space/bus.ts. */
 import { expect, it } from 'vitest'
 import type { ShadowPage } from '../../address-space/bus.ts'
-import { BareGuest, REPORT, startOthers } from './bare-guest.fixture.ts'
+import { BareGuest, REPORT, sleep, startOthers } from './bare-guest.fixture.ts'
 import { describeKvm } from './describe-kvm.fixture.ts'
 import { Program } from './program.fixture.ts'
 
@@ -135,9 +135,8 @@ describeKvm('posted writes and shadow reads on kvm', () => {
     const program = counting(new Program(32), 10, (body) => body.writeFrom('ecx', DEVICE + POSTED)).writeFrom('ecx', FLAG_0).mov('ebx', 0x3000).raw(0x0f, 0x01, 0x1b, 0x0f, 0x0b)
     await guest.start(program, { paused: true })
     const resumed = guest.hypervisor.resume()
-    const words = new Int32Array(guest.ram.bytes.buffer, guest.ram.bytes.byteOffset + FLAG_0, 1)
-    for (const end = performance.now() + 10_000; Atomics.load(words, 0) === 0 && performance.now() < end;);
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
+    guest.blockUntilStored(FLAG_0)
+    sleep(50)
     await resumed
     await guest.hypervisor.pause()
     expect(device.log).toHaveLength(10)
