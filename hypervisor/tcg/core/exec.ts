@@ -8,7 +8,7 @@ import * as OP from './ops'
 import {
   G_NEVER_TLB, GPR, RIP_BASE, RIP, EXCEPTION, RIP_SET, CPL, MODE, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE, JUMP_CACHE,
   JUMP_ENTRIES, CC_SUB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX,
-  UOP_SCALE, UOP_OFFSET, UOP_X, BLOCK_BYTES, BLOCK_PAGE2, BLOCK_HEAT, UOP_SIZE, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_LEAVE, REGION_DONE,
+  UOP_SCALE, UOP_OFFSET, UOP_X, UOP_NEAR, UOP_FAR, BLOCK_BYTES, BLOCK_PAGE2, BLOCK_HEAT, UOP_SIZE, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_LEAVE, REGION_DONE,
 } from './layout'
 import { VEC_UD, VEC_GP, raise } from './fault'
 import {
@@ -382,6 +382,7 @@ export function exec(cpu: usize, first: usize): void {
           if (load<u64>(slot) == target && load<u64>(u, UOP_IMM) >= 0x1000 && load<u32>(slot, 12) == ((load<u32>(cpu, CPL) << 8) | load<u32>(cpu, MODE))) {
             v = load<u32>(slot, 8)
             store<u64>(cpu, target - load<u16>(v, UOP_OFFSET), RIP_BASE)
+            store<u32>(u, <u32>v, UOP_NEAR)
           }
         }
         if (!v) {
@@ -389,7 +390,10 @@ export function exec(cpu: usize, first: usize): void {
           v = lookup(cpu, target)
           if (!v) { store<u64>(cpu, target, RIP); return }
           // Within one page the link lives as long as the block itself; a page-crossing target has its own check in lookup().
-          if (load<u64>(u, UOP_IMM) < 0x1000 && generation == before && !load<u32>(v - BLOCK_BYTES, BLOCK_PAGE2)) store<u32>(u, <u32>v, UOP_X)
+          if (generation == before && !load<u32>(v - BLOCK_BYTES, BLOCK_PAGE2)) {
+            if (load<u64>(u, UOP_IMM) < 0x1000) store<u32>(u, <u32>v, UOP_X)
+            else store<u32>(u, <u32>v, UOP_NEAR)
+          }
         }
         u = v
       } else if (leave == JUMP_ENTER) u = first
@@ -398,10 +402,13 @@ export function exec(cpu: usize, first: usize): void {
         if (leave != JUMP_INDIRECT) target = load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET)
         if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return }
         const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
+        const from = u
         // The jump cache may still point at the dropped block itself.
         if (leave != JUMP_DROPPED && load<u64>(slot) == target && load<u32>(slot, 12) == ((load<u32>(cpu, CPL) << 8) | load<u32>(cpu, MODE))) {
           u = load<u32>(slot, 8)
           store<u64>(cpu, target - load<u16>(u, UOP_OFFSET), RIP_BASE)
+          if (leave == JUMP_INDIRECT) store<u32>(from, <u32>u, UOP_FAR)
+          else if (leave == JUMP_NEXT) store<u32>(from, <u32>u, UOP_NEAR)
         } else {
           u = lookup(cpu, target)
           if (!u) { store<u64>(cpu, target, RIP); return }

@@ -184,6 +184,10 @@ export const UOP_SCALE = 24 // u8
 export const UOP_SEG = 25 // u8: 0 = flat 64-bit address; else AS_* bits
 export const UOP_OFFSET = 26 // u16 offset of the instruction in its page
 export const UOP_X = 28 // u32 handler-specific: linked uop, sub-operation
+/** u32 the block to which a direct jump (or the end of a block) across a page border led last: what the translator may follow. */
+export const UOP_NEAR = 16 // UOP_DISP, which these uops do not use
+/** The same of an indirect jump. */
+export const UOP_FAR = 12 // upper half of UOP_IMM
 
 /** Per RAM page (4 KiB) record of PAGE_BYTES at G_PAGE_INFO + ((host - ramBase) >> 12) * PAGE_BYTES. */
 export const PAGE_BYTES = 16

@@ -5,9 +5,10 @@
  */
 import {
   G_JIT_ENTRIES, G_JIT_HEAD, G_JIT_HOOK, G_JIT_QUEUE, G_JIT_RETIRED, G_JIT_TAIL, G_JIT_THRESHOLD, G_NEVER_TLB, G_STATS, BLOCK_BYTES, BLOCK_HEAT,
-  HEAT_QUEUED, HEAT_REGION, JIT_QUEUE, MODE, MODE_64, REGION_BEHIND_BITS, REGION_DONE, REGION_LEAVE, STAT_INVALIDATIONS, UOP_OP,
+  HEAT_QUEUED, HEAT_REGION, JIT_QUEUE, MODE, MODE_64, REGION_BEHIND_BITS, REGION_DONE, REGION_LEAVE, STAT_INVALIDATIONS, UOP_OP, UOP_X, UOP_IMM, UOP_OFFSET, RIP_BASE, CPL,
+  JUMP_CACHE, JUMP_ENTRIES, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_RESUME,
 } from './layout'
-import { OP_GENERIC, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87 } from './ops'
+import { OP_END, OP_GENERIC, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87 } from './ops'
 import { condition, getFlags, setFlagsArith } from './flags'
 import { slowRead, slowWrite, slowModify, commitWrite } from './access'
 import { multiply, multiplySigned, highHalf } from './alu'
@@ -48,14 +49,47 @@ export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
   const budget = min(sliceEnd - retired, LARGEST_BUDGET)
   regionSlice = sliceEnd
   regionEnd = retired + budget
-  const result = call_indirect<u64>(heat & ~<u32>HEAT_REGION, cpu, rt, <u32>budget, u)
-  const left = <i32>(result >> 32)
-  const at = regionEnd - <i64>(left >> REGION_BEHIND_BITS)
-  regionBehind = left & ((1 << REGION_BEHIND_BITS) - 1)
+  let left = <i32>budget
+  let next = u
+  let code: u32
+  while (true) {
+    const result = call_indirect<u64>(heat & ~<u32>HEAT_REGION, cpu, rt, <u32>left, next)
+    translatedEntries++
+    const rest = <i32>(result >> 32)
+    left = rest >> REGION_BEHIND_BITS
+    regionBehind = rest & ((1 << REGION_BEHIND_BITS) - 1)
+    code = <u32>result
+    // What exec() would do with this, as long as it leads into the next region.
+    const at: usize = code & ~31
+    const what = code & 31
+    let target: u64 = 0
+    let count = <i32>regionBehind + 1
+    next = 0
+    if (what == REGION_DIRECT) {
+      next = load<u32>(at, UOP_X)
+      const offset = load<u64>(at, UOP_IMM)
+      if (!next && offset < 0x1000) break
+      target = load<u64>(cpu, RIP_BASE) + offset
+    } else if (what == REGION_INDIRECT) target = load<u64>(cpu, JIT_TARGET)
+    else if (what == REGION_RESUME && <u32>load<u16>(at) == OP_END) {
+      target = load<u64>(cpu, RIP_BASE) + load<u16>(at, UOP_OFFSET)
+      count--
+    } else break
+    if (left <= count || sliceEnd != regionSlice) break
+    if (!next) {
+      const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
+      if (load<u64>(slot) != target || load<u32>(slot, 12) != ((load<u32>(cpu, CPL) << 8) | MODE_64)) break
+      next = load<u32>(slot, 8)
+    }
+    heat = load<u32>(next - BLOCK_BYTES, BLOCK_HEAT)
+    if (!(heat & <u32>HEAT_REGION)) break
+    store<u64>(cpu, target - load<u16>(next, UOP_OFFSET), RIP_BASE)
+    left -= count
+  }
+  const at = regionEnd - <i64>left
   translatedRetired += at + regionBehind - (regionEnd - budget)
-  translatedEntries++
   setRetired(at)
-  return <u32>result
+  return code
 }
 
 /** @returns whether it was translated at once */

@@ -6,9 +6,9 @@ import { ArithmeticEmitter } from './emit-arithmetic.ts'
 import { BitEmitter } from './emit-bits.ts'
 import { MoveEmitter } from './emit-move.ts'
 import { Flags } from './flags.ts'
-import { ENTRY, Frame, LEFT, V64, VA, W64, X32 } from './frame.ts'
+import { ENTRY, Frame, LEFT, V64, VA, X32, Y64 } from './frame.ts'
 import { entersWithFlags, neededFlags } from './liveness.ts'
-import type { Node, Region } from './region.ts'
+import type { Edge, Node, Region } from './region.ts'
 import { conditionOf } from './uops.ts'
 import type { Uop } from './uops.ts'
 
@@ -31,7 +31,7 @@ export class RegionEmitter {
   /** @param missing counts instructions that the core had to do */
   constructor({ root }: Region, missing?: Map<string, number>) {
     this.#missing = missing
-    this.#frame = new Frame([...root.edges.values()].some(entersWithFlags))
+    this.#frame = new Frame(root.edges.some(({ target }) => entersWithFlags(target)))
     this.#flags = new Flags(this.#frame)
     this.#moves = new MoveEmitter(this.#frame, this.#flags)
     this.#arithmetic = new ArithmeticEmitter(this.#frame, this.#flags)
@@ -41,7 +41,7 @@ export class RegionEmitter {
   emit({ root, nodes }: Region): ReturnType<Frame['finish']> {
     for (const node of nodes) this.#wantsFlags.set(node, entersWithFlags(node))
     const { code } = this.#frame
-    const isChosenAgain = nodes.some(({ again }) => again.size > 0)
+    const isChosenAgain = nodes.some(({ edges }) => edges.some(({ again }) => again))
     if (isChosenAgain) this.#choice = code.loop()
     this.#node(root)
     if (isChosenAgain) code.op(OP.unreachable).end()
@@ -66,11 +66,10 @@ export class RegionEmitter {
   /** From the root to the entry that ENTRY names. */
   #choose(root: Node): void {
     const { code } = this.#frame
-    const entries = [...root.edges.values()]
-    entries.forEach((entry, index) => {
-      const label = this.#blocks.get(entry) as Label
-      if (index === entries.length - 1) code.br(label)
-      else code.get(ENTRY).i32(entry.first).op(OP.i32_eq).brIf(label)
+    root.edges.forEach(({ target }, index) => {
+      const label = this.#blocks.get(target) as Label
+      if (index === root.edges.length - 1) code.br(label)
+      else code.get(ENTRY).i32(target.first).op(OP.i32_eq).brIf(label)
     })
   }
 
@@ -101,40 +100,41 @@ export class RegionEmitter {
   /** @returns whether the block ends here for good */
   #control(node: Node, uop: Uop, index: number): boolean {
     const { code } = this.#frame
-    const target = node.edges.get(index) ?? node.again.get(index)
+    const edges = node.edges.filter((edge) => edge.index === index)
     switch (uop.name) {
       case 'JCC':
         this.#flags.condition(conditionOf(uop))
         code.if()
-        this.#jump(node, uop, target)
+        this.#jump(node, uop, edges[0])
         code.end()
         return false
       case 'JMP':
-        this.#jump(node, uop, target)
+        this.#jump(node, uop, edges[0])
         return true
       case 'END':
-        if (target === undefined) this.#frame.leave(uop.at | REGION_RESUME)
-        else {
-          this.#spend(uop.at | REGION_RESUME, index, 0)
-          this.#branch(node, target, index)
-        }
+        if (edges[0] === undefined) this.#frame.leave(uop.at | REGION_RESUME)
+        else this.#go(node, edges[0], 0, () => { this.#frame.leave(uop.at | REGION_RESUME) })
         return true
       case 'CALL':
-        this.#pushReturn(uop)
-        this.#frame.leave(uop.at | REGION_DIRECT)
+        this.#pushReturn(uop, REGION_DIRECT)
+        this.#jump(node, uop, edges[0])
         return true
-      case 'RET':
+      case 'RET': {
         this.#frame.register(RSP)
         code.set(VA)
         this.#frame.readPointer(uop, 3, true)
         this.#frame.load(3)
         code.set(V64)
+        const drop = (): void => {
+          code.get(VA).i64(8 + (uop.aux & AUX_SRC_IMM ? uop.low & 0xffff : 0)).op(OP.i64_add)
+          this.#frame.setRegister(RSP)
+        }
+        this.#known(node, uop, edges, V64, drop)
         this.#checkTarget(uop)
-        code.get(VA).i64(8 + (uop.aux & AUX_SRC_IMM ? uop.low & 0xffff : 0)).op(OP.i64_add)
-        this.#frame.setRegister(RSP)
-        this.#frame.setTarget(V64)
-        this.#frame.leave(uop.at | REGION_INDIRECT)
+        drop()
+        this.#leaveTo(uop, V64)
         return true
+      }
       case 'JMP_IND': case 'CALL_IND':
         if (uop.shape === 'M') {
           this.#frame.address(uop)
@@ -142,14 +142,14 @@ export class RegionEmitter {
           this.#frame.readPointer(uop, 3)
           this.#frame.load(3)
         } else this.#frame.register(uop.d >> 3)
-        code.set(V64)
+        code.tee(V64).set(Y64)
         this.#checkTarget(uop)
         if (uop.name === 'CALL_IND') {
-          code.get(V64).set(W64)
-          this.#pushReturn(uop)
-          this.#frame.setTarget(W64)
-        } else this.#frame.setTarget(V64)
-        this.#frame.leave(uop.at | REGION_INDIRECT)
+          this.#frame.setTarget(Y64)
+          this.#pushReturn(uop, REGION_INDIRECT)
+        }
+        this.#known(node, uop, edges, Y64, () => undefined)
+        this.#leaveTo(uop, Y64)
         return true
       case 'leave':
         this.#frame.leave(uop.at | REGION_RESUME)
@@ -158,30 +158,45 @@ export class RegionEmitter {
     }
   }
 
-  #jump(node: Node, uop: Uop, target: Node | undefined): void {
-    if (target === undefined) {
-      this.#frame.leave(uop.at | REGION_DIRECT)
-      return
-    }
-    this.#spend(uop.at | REGION_DIRECT, this.#frame.index + 1, 1)
-    this.#branch(node, target, this.#frame.index)
+  #jump(node: Node, uop: Uop, edge: Edge | undefined): void {
+    const leave = (): void => { this.#frame.leave(uop.at | REGION_DIRECT) }
+    if (edge === undefined) leave()
+    else this.#go(node, edge, 1, leave)
   }
 
-  /** Takes `count` uops from the budget; leaves when it is used up, as the interpreter would. @param back what the way out counts itself */
-  #spend(what: number, count: number, back: number): void {
+  /** Goes where an indirect jump was seen to lead, if it does. @param first what is to be done before */
+  #known(node: Node, uop: Uop, edges: readonly Edge[], local: number, first: () => void): void {
     const { code } = this.#frame
-    code.get(LEFT).i32(count).op(OP.i32_sub).tee(LEFT).i32(0).op(OP.i32_le_s).if()
-    this.#frame.leave(what, -back)
-    code.end()
+    for (const edge of edges) {
+      const { target } = edge
+      code.get(local)
+      this.#frame.page()
+      code.i64(target.delta - node.delta + (target.uops[0] as Uop).offset).op(OP.i64_add, OP.i64_eq).if()
+      first()
+      this.#go(node, edge, 1, () => { this.#leaveTo(uop, local) })
+      code.end()
+    }
   }
 
-  #branch(node: Node, target: Node, index: number): void {
+  /** Follows an edge. @param jump instructions that the way out counts itself; `leave` writes that way out */
+  #go(node: Node, edge: Edge, jump: number, leave: () => void): void {
+    const { code } = this.#frame
+    const { target, index, again } = edge
+    const move = target.delta - node.delta
+    if (move !== 0) this.#frame.checkPage(move, target.page, target.first, leave)
+    // The budget; leaves when it is used up, as the interpreter would.
+    code.get(LEFT).i32(index + jump).op(OP.i32_sub).tee(X32).i32(0).op(OP.i32_le_s).if()
+    leave()
+    code.end().get(X32).set(LEFT)
+    if (move !== 0) this.#frame.setPage()
     if (this.#wantsFlags.get(target) === true) this.#flags.settle()
-    if (node.again.has(index)) {
-      this.#frame.code.i32(target.first).set(ENTRY).br(this.#choice)
-      return
-    }
-    this.#frame.code.br((target.order <= node.order ? this.#loops.get(target) : this.#blocks.get(target)) as Label)
+    if (again) code.i32(target.first).set(ENTRY).br(this.#choice)
+    else code.br((target.order <= node.order ? this.#loops.get(target) : this.#blocks.get(target)) as Label)
+  }
+
+  #leaveTo(uop: Uop, local: number): void {
+    this.#frame.setTarget(local)
+    this.#frame.leave(uop.at | REGION_INDIRECT)
   }
 
   /** A target in V64 that is not canonical is the interpreter's to refuse; nothing has been changed yet. */
@@ -192,15 +207,18 @@ export class RegionEmitter {
     code.end()
   }
 
-  #pushReturn(uop: Uop): void {
+  /** @param jump how a region is left whose end is this store: by the jump all the same */
+  #pushReturn(uop: Uop, jump: number): void {
     const { code } = this.#frame
     this.#frame.page()
     code.i64(uop.offset + uop.length).op(OP.i64_add).set(V64)
     this.#below()
-    // A store that ends the region leaves by the jump all the same.
-    this.#frame.write(uop, 3, V64, { stack: true, ignore: true })
-    code.get(VA)
-    this.#frame.setRegister(RSP)
+    const finish = (): void => {
+      code.get(VA)
+      this.#frame.setRegister(RSP)
+    }
+    this.#frame.write(uop, 3, V64, { stack: true, finish, jump })
+    finish()
   }
   #below(): void {
     this.#frame.register(RSP)

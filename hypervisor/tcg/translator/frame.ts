@@ -2,7 +2,7 @@
  * What the code of a region stands on: its parameters and locals, the guest's registers in locals, memory operands with the inline TLB look-up, and the one exit.
  * A region is f(cpu, read TLB, budget, first uop) -> {budget left, uops behind it, REGION_* | uop}; see core/translate.ts.
  */
-import { CC_DST, CC_OP, CC_SRC, CC_SRC2, JIT_TARGET, REGION_BEHIND_BITS, REGION_LEAVE, RIP_BASE, SCRATCH, SEG, SEG_SIZE, TLB_BYTES, ZERO } from '../core/layout.ts'
+import { BLOCK_BYTES, BLOCK_HEAT, CC_DST, CC_OP, CC_SRC, CC_SRC2, HEAT_DEAD, JIT_TARGET, REGION_BEHIND_BITS, REGION_LEAVE, RIP_BASE, SCRATCH, SEG, SEG_SIZE, TLB_BYTES, TLB_KERNEL_FETCH, TLB_KERNEL_READ, ZERO } from '../core/layout.ts'
 import { Code, I32, I64, MEM, OP } from './encoder.ts'
 import type { FunctionType, Label } from './encoder.ts'
 import type { Uop } from './uops.ts'
@@ -30,19 +30,21 @@ export const CPU = 0, RT = 1, LEFT = 2, ENTRY = 3
 const REGISTERS = 4
 const RIP_LOCAL = 20
 /** The flags as the core keeps them (CC_*): valid where no static knowledge is. */
-export const CC = { dst: 21, src: 22, src2: 23, op: 32 } as const
+export const CC = { dst: 21, src: 22, src2: 23, op: 33 } as const
 /** Operands and result of the last operation that set flags, 64 bits and shorter. */
 export const F = { a: 24, b: 25, r: 26, c: 27 } as const
-export const G = { a: 33, b: 34, r: 35 } as const
+export const G = { a: 34, b: 35, r: 36 } as const
 export const VA = 28
 /** Scratch of one emitter. */
-export const V64 = 29, W64 = 30, X64 = 31, V32 = 38, W32 = 39, X32 = 42
-const E = 36
-export const P = 37
-const EXIT_CODE = 40, EXIT_LEFT = 41
+export const V64 = 29, W64 = 30, X64 = 31, Y64 = 32, V32 = 39, W32 = 40, X32 = 43
+const E = 37
+export const P = 38
+const EXIT_CODE = 41, EXIT_LEFT = 42
 const PARAMETERS = 4
 const isWide = (local: number): boolean => local < CC.op
 
+/** The TLB for fetches, from the one for reads. */
+const FETCH = TLB_KERNEL_FETCH - TLB_KERNEL_READ
 const AS_BASE = 8, AS_32 = 32, AS_SEGMENT = 7
 const CARRY_FLAG = 1
 
@@ -213,7 +215,26 @@ export class Frame {
     this.leave(() => this.#code.get(local).i32(uop.at).op(OP.i32_or))
     this.#code.end()
   }
-  /** Stores the i64 on the stack as target of an indirect jump. */
+  /**
+   * Before a jump to a block on another page: leaves unless that block lives and its page is still where it was.
+   * @param move how far the page is @param page where it is in RAM @param first the block's first uop
+   */
+  checkPage(move: number, page: number, first: number, leave: () => void): void {
+    const code = this.#code
+    this.page()
+    code.i64(move).op(OP.i64_add).tee(X64).op(OP.i32_wrap).i32(8).op(OP.i32_shr_u).i32(0x3ff0).op(OP.i32_and).get(RT).op(OP.i32_add).tee(E).memory(MEM.i64_load, FETCH)
+    code.get(X64).op(OP.i64_ne)
+    code.get(X64).op(OP.i32_wrap).get(E).memory(MEM.i32_load, FETCH + 8).op(OP.i32_add).i32(page).op(OP.i32_ne, OP.i32_or)
+    code.i32(first - BLOCK_BYTES).memory(MEM.i32_load, BLOCK_HEAT).i32(HEAT_DEAD).op(OP.i32_eq, OP.i32_or).if()
+    leave()
+    code.end()
+  }
+  /** Behind checkPage: that page is the one that runs. */
+  setPage(): void {
+    this.#ripUsed = true
+    this.#code.get(CPU).get(X64).tee(RIP_LOCAL).memory(MEM.i64_store, RIP_BASE)
+  }
+  /** Stores a local as target of an indirect jump. */
   setTarget(local: number): void {
     this.#code.get(CPU).get(local).memory(MEM.i64_store, JIT_TARGET)
   }
@@ -289,9 +310,9 @@ export class Frame {
   /**
    * Stores a local (i64 for 8 bytes, else i32) at VA.
    * @param finish what is left to do when the store was the last thing before the region is left
-   * @param ignore the region is left right behind in any case
+   * @param jump REGION_* with which it is left then, 0: as the core says
    */
-  write(uop: Uop, size: number, local: number, { stack = false, ignore = false, finish }: { stack?: boolean; ignore?: boolean; finish?: () => void } = {}): void {
+  write(uop: Uop, size: number, local: number, { stack = false, finish, jump = 0 }: { stack?: boolean; finish?: () => void; jump?: number } = {}): void {
     const code = this.#code
     this.#lookUp(size, true)
     code.if()
@@ -301,17 +322,13 @@ export class Frame {
     code.else().get(CPU).i32(stack ? 0 : uop.at).get(VA).get(LEFT).i32(1 << size).get(local)
     if (size < 3) code.op(OP.i64_extend_u)
     code.call(WRITE)
-    if (ignore) {
-      code.i32(REGION_LEAVE).op(OP.i32_eq).if()
-      this.leave(uop.at | REGION_LEAVE)
-      code.end()
-    } else if (finish === undefined) this.leaveIf(uop, P)
+    if (finish === undefined) this.leaveIf(uop, P)
     else {
       code.tee(P).i32(REGION_LEAVE).op(OP.i32_eq).if()
       this.leave(uop.at | REGION_LEAVE)
       code.end().get(P).if()
       finish()
-      this.leave(() => code.get(P).i32(uop.at).op(OP.i32_or))
+      this.leave(jump !== 0 ? uop.at | jump : () => code.get(P).i32(uop.at).op(OP.i32_or))
       code.end()
     }
     code.end()

@@ -1,6 +1,6 @@
 /**
- * Which blocks become one function: from a hot block along direct jumps and fall-through inside its page, and the order and nesting in which WebAssembly's
- * structured control flow can hold them (dominator tree, after N. Ramsey, "Beyond Relooper", ICFP 2022). An edge that does not fit leaves the region.
+ * Which blocks become one function: from a hot block along jumps, calls and returns, across pages where the interpreter has been seen to go there, and the order
+ * and nesting in which WebAssembly's structured control flow can hold them (dominator tree, after N. Ramsey, "Beyond Relooper", ICFP 2022). An edge that does not fit leaves the region.
  */
 import { HEAT_DEAD } from '../core/layout.ts'
 import type { Block, Uop, UopReader } from './uops.ts'
@@ -10,15 +10,27 @@ export interface Limits {
   readonly uops: number
   /** entries a successor must have had */
   readonly heat: number
+  /** ... a block on another page, or one that is called */
+  readonly farHeat: number
+}
+
+export interface Edge {
+  /** index of the jumping uop */
+  readonly index: number
+  readonly target: Node
+  /** it would make a loop with two ways in: through the choice of the entry */
+  again: boolean
 }
 
 export interface Node {
   readonly first: number
   readonly uops: readonly Uop[]
-  /** index of a jumping uop -> its target */
-  readonly edges: Map<number, Node>
-  /** ... -> its target, an entry, where that edge would make a loop with two ways in: through the choice of the entry */
-  readonly again: Map<number, Node>
+  /** how far its page is from the hot block's, in the guest's address space */
+  readonly delta: number
+  /** where its page is in RAM */
+  readonly page: number
+  /** Several of one uop: an indirect jump and where it may lead. */
+  edges: Edge[]
   /** position in reverse post-order */
   order: number
   /** nodes that this one immediately dominates, in order */
@@ -37,10 +49,10 @@ export interface Region {
 
 const PAGE = 4096
 
-/** Page offset that a uop jumps to inside its page, -1 if it does not. */
-function targetInPage(uop: Uop): number {
-  if (uop.name === 'JMP' || uop.name === 'JCC') return uop.high === 0 && uop.low >= 0 && uop.low < PAGE ? uop.low : -1
-  return uop.name === 'END' && uop.offset < PAGE ? uop.offset : -1
+/** Where a direct jump leads, relative to its page. */
+function targetOf(uop: Uop): number | undefined {
+  if (uop.name === 'JMP' || uop.name === 'JCC' || uop.name === 'CALL') return uop.high === uop.low >> 31 ? uop.low : undefined
+  return uop.name === 'END' ? uop.offset : undefined
 }
 
 /** Uops behind these are never reached from the block's beginning. */
@@ -54,6 +66,8 @@ function body(uops: readonly Uop[]): readonly Uop[] {
 
 /** Ways into one region. The hot block is the first; others are returns from calls, and blocks that are hot, too. */
 const ENTRIES = 10
+/** Calls whose returns one RET looks for. */
+const RETURNS = 4
 
 /**
  * @param wanted first uops of hot blocks: where they are part of the region they become entries
@@ -62,46 +76,93 @@ const ENTRIES = 10
 export function formRegion(reader: UopReader, first: number, limits: Limits, wanted: ReadonlySet<number> = new Set()): Region | undefined {
   const start = reader.block(first)
   if (start === undefined) return undefined
-  const page = start.host - start.host % PAGE
   const nodes = new Map<number, Node>()
   const roots: Node[] = []
   let size = 0
-  const add = (block: Block): Node | undefined => {
+  const add = (block: Block, delta: number): Node | undefined => {
     const known = nodes.get(block.first)
-    if (known !== undefined) return known
+    if (known !== undefined) return known.delta === delta ? known : undefined
     const uops = body(reader.uops(block))
     if (nodes.size >= limits.blocks || nodes.size > 0 && size + uops.length > limits.uops) return undefined
     size += uops.length
-    const node = makeNode(block.first, uops)
+    const node = makeNode(block.first, uops, delta, block.host - block.host % PAGE)
     nodes.set(block.first, node)
     if (wanted.has(block.first) && !isEmpty(node) && roots.length < ENTRIES) roots.push(node)
     return node
   }
-  const entry = add(start)
+  const near = (node: Node, offset: number): Block | undefined => {
+    const block = reader.find(node.page + offset)
+    return block === undefined || block.heat < limits.heat && !nodes.has(block.first) ? undefined : block
+  }
+  /** What the interpreter found there last. */
+  const far = (hint: number, offset: number | undefined): Block | undefined => {
+    const block = reader.hinted(hint)
+    if (block === undefined || offset !== undefined && block.host % PAGE !== offset) return undefined
+    return block.heat < limits.farHeat && !nodes.has(block.first) ? undefined : block
+  }
+  const entry = add(start, 0)
   if (entry === undefined || isEmpty(entry)) return undefined
   if (!roots.includes(entry)) roots.push(entry)
+  /** call -> what is behind it */
+  const calls = new Map<Edge, Node>()
+  const behind = new Map<Node, Node>()
+  const connect = (node: Node, index: number, target: Node | undefined): Edge | undefined => {
+    if (target === undefined || isEmpty(target)) return undefined
+    const edge = { index, target, again: false }
+    node.edges.push(edge)
+    return edge
+  }
   for (const node of nodes.values()) {
     node.uops.forEach((uop, index) => {
-      const back = uop.name === 'CALL' || uop.name === 'CALL_IND'
-      const offset = back ? uop.offset + uop.length : targetInPage(uop)
-      if (offset < 0 || offset >= PAGE) return
-      const block = reader.find(page + offset)
-      if (block === undefined || block.heat < limits.heat && !nodes.has(block.first)) return
-      // A return from a call is another way in, unless it has a region already.
-      if (back && (roots.length >= ENTRIES || block.heat >= HEAT_DEAD)) return
-      const target = add(block)
-      if (target === undefined || isEmpty(target)) return
-      if (!back) node.edges.set(index, target)
-      else if (!roots.includes(target)) roots.push(target)
+      const isCall = uop.name === 'CALL' || uop.name === 'CALL_IND'
+      if (isCall) {
+        // A return from a call is another way in, unless it has a region already.
+        const offset = uop.offset + uop.length
+        const block = offset < PAGE ? near(node, offset) : undefined
+        const target = block === undefined || roots.length >= ENTRIES || block.heat >= HEAT_DEAD && !nodes.has(block.first) ? undefined : add(block, node.delta)
+        if (target !== undefined && !isEmpty(target)) {
+          if (!roots.includes(target)) roots.push(target)
+          behind.set(node, target)
+        }
+      }
+      const offset = targetOf(uop)
+      let edge: Edge | undefined
+      if (offset !== undefined) {
+        const delta = Math.floor(offset / PAGE) * PAGE
+        const block = delta !== 0 ? far(uop.disp, offset - delta) : isCall ? far(reader.find(node.page + offset)?.first ?? 0, offset) : near(node, offset)
+        if (block !== undefined) edge = connect(node, index, add(block, node.delta + delta))
+      } else if (uop.name === 'JMP_IND' || uop.name === 'CALL_IND') {
+        // How far the pages are from each other is a guess: in RAM as in the guest's address space.
+        const block = far(uop.high, undefined)
+        if (block !== undefined) edge = connect(node, index, add(block, node.delta + block.host - block.host % PAGE - node.page))
+      }
+      const after = behind.get(node)
+      if (isCall && edge !== undefined && after !== undefined) calls.set(edge, after)
     })
   }
-  const root = makeNode(0, [])
+  for (const [{ target }, after] of calls) connectReturns(target, after, behind)
+  const root = makeNode(0, [], 0, 0)
   for (const node of roots) addEntry(root, node)
   return { root, nodes: arrange(root), uops: size }
 }
 
-function makeNode(first: number, uops: readonly Uop[]): Node {
-  return { first, uops, edges: new Map(), again: new Map(), order: -1, children: [], dominator: undefined, isLoop: false }
+/** From each RET of the function that begins with `callee` to what is behind a call of it. */
+function connectReturns(callee: Node, after: Node, behind: ReadonlyMap<Node, Node>): void {
+  const seen = new Set([callee])
+  for (const node of seen) {
+    const last = node.uops.length - 1, name = node.uops[last]?.name
+    if (name === 'RET') {
+      const known = node.edges.filter(({ index }) => index === last)
+      if (known.length < RETURNS && !known.some(({ target }) => target === after)) node.edges.push({ index: last, target: after, again: false })
+    }
+    for (const { index, target } of node.edges) if (index !== last || name !== 'RET' && name !== 'CALL' && name !== 'CALL_IND') seen.add(target)
+    const next = behind.get(node)
+    if (next !== undefined) seen.add(next)
+  }
+}
+
+function makeNode(first: number, uops: readonly Uop[], delta: number, page: number): Node {
+  return { first, uops, delta, page, edges: [], order: -1, children: [], dominator: undefined, isLoop: false }
 }
 
 /** The interpreter would have to take over at once. */
@@ -110,10 +171,15 @@ function isEmpty({ uops }: Node): boolean {
 }
 
 function addEntry(root: Node, entry: Node): boolean {
-  for (const known of root.edges.values()) if (known === entry) return true
-  if (root.edges.size >= ENTRIES + 4) return false
-  root.edges.set(root.edges.size, entry)
+  if (root.edges.some(({ target }) => target === entry)) return true
+  if (root.edges.length >= ENTRIES + 4) return false
+  root.edges.push({ index: root.edges.length, target: entry, again: false })
   return true
+}
+
+/** The nodes to which control goes from a node by itself. */
+function successors({ edges }: Node): Node[] {
+  return edges.filter(({ again }) => !again).map(({ target }) => target)
 }
 
 /** Sets order, dominators and loops. Edges into the middle of loops go through the choice of the entry, or leave the region. */
@@ -121,19 +187,21 @@ function arrange(root: Node): Node[] {
   for (;;) {
     const nodes = reversePostOrder(root)
     const predecessors = new Map<Node, Node[]>(nodes.map((node) => [node, []]))
-    for (const node of nodes) for (const target of node.edges.values()) predecessors.get(target)?.push(node)
+    for (const node of nodes) for (const target of successors(node)) predecessors.get(target)?.push(node)
     dominate(nodes, predecessors)
     let changed = false
     for (const node of nodes) {
-      for (const [index, target] of node.edges) {
-        if (target.order > node.order) continue
-        if (dominates(target, node)) target.isLoop = true
-        else {
-          node.edges.delete(index)
-          if (addEntry(root, target)) node.again.set(index, target)
-          changed = true
+      node.edges = node.edges.filter((edge) => {
+        const { target, again } = edge
+        if (again || target.order > node.order) return true
+        if (dominates(target, node)) {
+          target.isLoop = true
+          return true
         }
-      }
+        changed = true
+        edge.again = true
+        return addEntry(root, target)
+      })
     }
     if (changed) continue
     for (const node of nodes) node.dominator?.children.push(node)
@@ -147,7 +215,7 @@ function reversePostOrder(root: Node): Node[] {
   const stack: { node: Node; rest: Node[] }[] = []
   const visit = (node: Node): void => {
     seen.add(node)
-    stack.push({ node, rest: [...node.edges.values()].reverse() })
+    stack.push({ node, rest: successors(node).reverse() })
   }
   visit(root)
   while (stack.length > 0) {

@@ -21,7 +21,7 @@ export interface Translation {
   readonly uops: number
 }
 
-export const LIMITS: Limits = { blocks: 40, uops: 600, heat: 8 }
+export const LIMITS: Limits = { blocks: 40, uops: 300, heat: 8, farHeat: 1000 }
 
 const imported = IMPORTS.map(({ name, type }) => ({ module: 'core', name, type }))
 
@@ -39,10 +39,10 @@ export function translate(reader: UopReader, entries: readonly number[], memory:
     if (done.has(first)) continue
     const region = formRegion(reader, first, limits, wanted)
     if (region === undefined) continue
-    for (const entry of region.root.edges.values()) {
-      if (done.has(entry.first)) continue
-      done.add(entry.first)
-      made.push({ first: entry.first, region: functions.length })
+    for (const { target } of region.root.edges) {
+      if (done.has(target.first)) continue
+      done.add(target.first)
+      made.push({ first: target.first, region: functions.length })
     }
     uops += region.uops
     functions.push({ type: 0, ...new RegionEmitter(region, missing).emit(region), name: `r${functions.length}` })

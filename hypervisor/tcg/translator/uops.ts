@@ -3,7 +3,7 @@
  * core/ops.ts and every generic family becomes a name, an operand size and a shape.
  */
 import {
-  BLOCK_BYTES, BLOCK_COUNT, BLOCK_HEAT, BLOCK_HOST, BLOCK_MODE, BLOCK_PAGE2, G_BLOCK_MASK, G_BLOCK_TABLE, UOP_AUX, UOP_BASE, UOP_D, UOP_DISP, UOP_IMM, UOP_INDEX, UOP_LEN,
+  BLOCK_BYTES, BLOCK_COUNT, BLOCK_HEAT, BLOCK_HOST, BLOCK_MODE, BLOCK_PAGE2, G_BLOCK_MASK, G_BLOCK_TABLE, G_UOP_BASE, G_UOP_NEXT, HEAT_DEAD, UOP_AUX, UOP_BASE, UOP_D, UOP_DISP, UOP_IMM, UOP_INDEX, UOP_LEN,
   UOP_OFFSET, UOP_OP, UOP_S, UOP_SCALE, UOP_SEG, UOP_SIZE, UOP_X,
 } from '../core/layout.ts'
 import { FAMILIES, HANDLERS } from '../isa/names.gen.ts'
@@ -134,6 +134,14 @@ export class UopReader {
     const count = this.u32(header + BLOCK_COUNT)
     if (this.u32(header + BLOCK_MODE) !== 2 || this.u32(header + BLOCK_PAGE2) !== 0 || count < 2 || count > 64) return undefined
     return { first, host: this.u32(header + BLOCK_HOST), heat: this.u32(header + BLOCK_HEAT), count }
+  }
+
+  /** The block that the interpreter left in a uop as the target of its jump, if there is one. */
+  hinted(first: number): Block | undefined {
+    const at = first >>> 0
+    if (at % UOP_SIZE !== 0 || at < this.u32(G_UOP_BASE) + BLOCK_BYTES || at >= this.u32(G_UOP_NEXT)) return undefined
+    const block = this.block(at)
+    return block?.heat === HEAT_DEAD ? undefined : block
   }
 
   /** The block at a place in RAM (core/cache.ts findBlock). */
