@@ -48,7 +48,7 @@ export class TranslatorClient {
   serve(): void {
     if (this.#port === undefined) {
       if (Atomics.load(this.#words, G_JIT_HEAD >> 2) !== 0) this.#start()
-      else this.#table.sweep()
+      else this.#table.makeRoom()
       return
     }
     if (Atomics.exchange(this.#words, G_JIT_READY >> 2, 0) === 0) return

@@ -27,6 +27,7 @@ export class RegionTable {
   readonly #view: DataView
   readonly #imports: object
   readonly #pages: number
+  readonly #most: number
   /** slot -> address of the block it belongs to, 0: free */
   readonly #slots = new Map<number, number>()
   #free: number[] = []
@@ -35,7 +36,9 @@ export class RegionTable {
   regions = 0
   installed = 0
 
-  constructor(core: TranslatingCore, memory: WasmMemory) {
+  /** @param most entries alive at a time; with one more, everything is forgotten, and what is still hot comes back */
+  constructor(core: TranslatingCore, memory: WasmMemory, most = JIT_REGIONS) {
+    this.#most = most
     this.#core = core
     this.#memory = memory
     this.#view = new DataView(memory.buffer)
@@ -56,10 +59,8 @@ export class RegionTable {
   install(module: object, entries: readonly Entry[], epoch: number): void {
     this.sweep()
     if (epoch !== this.#epoch) return
-    if (this.#slots.size + entries.length > JIT_REGIONS) {
-      // Full: everything is forgotten, what is still hot comes back.
-      this.#core.flushAll()
-      this.sweep()
+    if (this.#slots.size + entries.length > this.#most) {
+      this.#flush()
       return
     }
     if (!entries.some(({ first }) => this.#isWaiting(first))) return
@@ -111,7 +112,18 @@ export class RegionTable {
 
   /** Room for one more module's entries. */
   get isFull(): boolean {
-    return this.#slots.size >= JIT_REGIONS - MOST_ENTRIES
+    return this.#slots.size >= this.#most - MOST_ENTRIES
+  }
+
+  /** For translation at once, which cannot flush while a region may be running: called between slices. */
+  makeRoom(): void {
+    this.sweep()
+    if (this.isFull) this.#flush()
+  }
+
+  #flush(): void {
+    this.#core.flushAll()
+    this.sweep()
   }
 
   /** What the core calls with each block that gets hot, instead of queueing it; it must be a function of WebAssembly. */
