@@ -63,6 +63,8 @@ export interface EntryState {
 
 export interface Counter { readonly name: string; readonly value: bigint }
 
+export interface SymbolShare { readonly name: string; readonly samples: number; readonly percent: number }
+
 /** What an accelerator has done since the last reset, for people and for the bench. */
 export interface AcceleratorStatistics {
   /** machine time since then, in ns */
@@ -73,6 +75,8 @@ export interface AcceleratorStatistics {
   readonly counters: readonly Counter[]
   /** What the translator has done since the launch; undefined without one. */
   readonly translator?: readonly Counter[] | undefined
+  /** Functions of the guest's kernel with the most instructions, where symbols were given. */
+  readonly symbols?: readonly SymbolShare[] | undefined
 }
 
 /** What an accelerator reports on its own; no vCPU runs from then on until a reset. */
@@ -90,6 +94,8 @@ export interface HypervisorOptions {
   readonly clock: MachineClock
   /** tcg; default off */
   readonly translator?: TranslatorMode | undefined
+  /** tcg: file with the symbols of the guest's kernel, for a profile */
+  readonly symbols?: string | undefined
   /** Called on the main thread, never from inside a call into the accelerator. */
   readonly onEvent: (event: HypervisorEvent) => void
   /** A device threw while it served a vCPU. */

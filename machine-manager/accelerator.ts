@@ -71,7 +71,8 @@ export async function buildOnAccelerator<Machine>(config: AcceleratorConfig, cho
     if (name === 'tcg' && open) checkTcgMemory(memory, why)
     try {
       const accelerator = await load(name)
-      const machine = build(config.translator === undefined ? accelerator : (options) => accelerator({ ...options, translator: config.translator }))
+      const { translator, symbols } = config
+      const machine = build((options) => accelerator({ ...options, ...translator === undefined ? {} : { translator }, ...symbols === undefined ? {} : { symbols } }))
       if (why !== undefined) notice(`${acceleratorLine(name, why)}${name === 'kvm' ? '' : '; mesovirt doctor says more'}`)
       return machine
     } catch (error) {

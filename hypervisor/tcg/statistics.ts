@@ -1,7 +1,8 @@
 /** The counters of the software CPU in the words of `info accel`; layout.ts STAT_* names them. */
 import type { AcceleratorStatistics, Counter } from '../hypervisor.ts'
 import {
-  G_JIT_ALIVE, G_JIT_BYTES, G_JIT_COMPILE_US, G_JIT_DROPPED, G_JIT_ENTRIES, G_JIT_HEAD, G_JIT_MADE, G_JIT_RETIRED, G_JIT_TAIL, G_JIT_UOPS, G_RETIRED, G_STATS, STAT_BLOCKS, STAT_CACHE_FLUSHES, STAT_EXCEPTIONS, STAT_HALTS, STAT_INTERRUPTS, STAT_INVALIDATIONS, STAT_MMIO, STAT_PIO, STAT_TLB_FILLS, STAT_TLB_FLUSHES,
+  G_JIT_ALIVE, G_JIT_BYTES, G_JIT_COMPILE_US, G_JIT_DROPPED, G_JIT_ENTRIES, G_JIT_HEAD, G_JIT_MADE, G_JIT_RETIRED, G_JIT_RUNS,
+  G_JIT_SAMPLED_NS, G_JIT_SAMPLES, G_JIT_TAIL, G_JIT_UOPS, G_RETIRED, G_RUN_NS, G_STATS, G_UOP_BASE, G_UOP_NEXT, STAT_BLOCKS, STAT_CACHE_FLUSHES, STAT_EXCEPTIONS, STAT_HALTS, STAT_INTERRUPTS, STAT_INVALIDATIONS, STAT_MMIO, STAT_PIO, STAT_TLB_FILLS, STAT_TLB_FLUSHES,
   STAT_UOPS,
 } from './core/layout.ts'
 
@@ -24,6 +25,14 @@ export function coreStatistics(view: DataView): Pick<AcceleratorStatistics, 'ins
   }
 }
 
+/** Host time in translated code: of the entries that were timed, for all of them. */
+function regionsNs(view: DataView): bigint {
+  const samples = view.getBigUint64(G_JIT_SAMPLES, true), running = view.getBigUint64(G_RUN_NS, true)
+  if (samples === 0n) return 0n
+  const estimate = view.getBigUint64(G_JIT_SAMPLED_NS, true) * view.getBigUint64(G_JIT_RUNS, true) / samples
+  return estimate < running ? estimate : running
+}
+
 /** As coreStatistics, of the translator. */
 export function translatorStatistics(view: DataView): Counter[] {
   const long = (at: number): bigint => view.getBigUint64(at, true)
@@ -32,6 +41,10 @@ export function translatorStatistics(view: DataView): Counter[] {
     { name: 'entries into regions made', value: long(G_JIT_MADE) }, { name: 'entries into regions alive', value: long(G_JIT_ALIVE) },
     { name: 'entries dropped with their code', value: BigInt(view.getUint32(G_JIT_DROPPED, true)) }, { name: 'instructions translated', value: long(G_JIT_UOPS) },
     { name: 'bytes of WebAssembly', value: long(G_JIT_BYTES) }, { name: 'time translating, us', value: long(G_JIT_COMPILE_US) },
+    { name: 'time running, us', value: long(G_RUN_NS) / 1000n }, { name: 'time in regions, us, by samples', value: regionsNs(view) / 1000n },
+    { name: 'time interpreting, us, the rest', value: (long(G_RUN_NS) - regionsNs(view)) / 1000n },
+    { name: 'code invalidations', value: long(G_STATS + STAT_INVALIDATIONS * 8) }, { name: 'code cache flushes', value: long(G_STATS + STAT_CACHE_FLUSHES * 8) },
+    { name: 'bytes of decoded code', value: BigInt(view.getUint32(G_UOP_NEXT, true) - view.getUint32(G_UOP_BASE, true)) },
     { name: 'instructions executed in regions', value: long(G_JIT_RETIRED) }, { name: 'times a region was entered', value: long(G_JIT_ENTRIES) },
   ]
 }

@@ -16,6 +16,7 @@ import type { AcceleratorStatistics, EntryState, Hypervisor, HypervisorOptions }
 import {
   CPU_AREA, CPU_STRIDE, G_IRQ_DIRTY, G_KICK, G_LINES, G_RANGE_COUNT, G_RANGES, G_VIRTUAL_NS, G_WAKE, HALTED, RANGE_READ_ONLY,
 } from './core/layout.ts'
+import { GuestProfile, SymbolTable } from './profile.ts'
 import { HostStores } from './host-stores.ts'
 import { writeControlWords, writeCpuid } from './control-words.ts'
 import { cpuidTable } from './cpuid.ts'
@@ -36,6 +37,7 @@ const LINE_WORDS = 4
 const LINES = 24
 /** How long `threadId` waits for the thread. It answers within some 20 ms, when it can at all. */
 const THREAD_WAIT_MS = 2000
+const TOP_SYMBOLS = 20
 
 type State = 'starting' | 'paused' | 'running' | 'closed'
 
@@ -51,6 +53,7 @@ export class TcgHypervisor implements Hypervisor {
   readonly #view: DataView
   readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4))
   readonly #lines: readonly EventLine[]
+  readonly #profile: GuestProfile | undefined
   #worker: Worker | undefined
   #bus: BusServer | undefined
   #stopListening: (() => void) | undefined
@@ -64,16 +67,18 @@ export class TcgHypervisor implements Hypervisor {
   #resetNs = 0n
   #runningSince: bigint | undefined
 
-  /** @throws MesovirtError TCG_MEMORY, RAM_*, FFI_MISSING */
+  /** @throws MesovirtError TCG_SYMBOLS, TCG_MEMORY, RAM_*, FFI_MISSING */
   constructor(options: HypervisorOptions) {
     this.#options = options
     this.cpus = options.topology.cpus
     this.apicIds = Array.from({ length: this.cpus }, (_, index) => apicIdOf(index, options.topology))
+    const symbols = options.symbols === undefined ? undefined : SymbolTable.read(options.symbols)
     const { plan, memory, native } = allocateMemory(this.cpus, options.ram, options.ramBacking)
     this.#memory = memory
     this.#nativeRam = native
     this.#words = new Int32Array(this.#memory.buffer)
     this.#view = new DataView(this.#memory.buffer)
+    this.#profile = symbols === undefined ? undefined : new GuestProfile(this.#memory.buffer, symbols)
     const stores = new HostStores(this.#memory.buffer)
     this.ram = options.ram.map(({ guestAddress, size }, index) => {
       const hostOffset = plan.ramOffsets[index] as number
@@ -174,6 +179,7 @@ export class TcgHypervisor implements Hypervisor {
     for (const { reject } of this.#waiting.values()) reject(closed())
     this.#waiting.clear()
     this.#stopListening?.()
+    this.#profile?.stop()
     this.#bus?.close()
     this.#tell(COMMAND_QUIT)
     this.#kick()
@@ -198,7 +204,8 @@ export class TcgHypervisor implements Hypervisor {
 
   statistics(): AcceleratorStatistics {
     const own = { machineNs: this.now() - this.#resetNs, ...coreStatistics(this.#view) }
-    return this.#options.translator === 'off' ? own : { ...own, translator: translatorStatistics(this.#view) }
+    const symbols = this.#profile === undefined ? {} : { symbols: this.#profile.top(TOP_SYMBOLS) }
+    return { ...own, ...symbols, ...this.#options.translator === 'off' ? {} : { translator: translatorStatistics(this.#view) } }
   }
 
   readVirtual(cpu: number, address: bigint, length: number): Uint8Array {

@@ -36,6 +36,7 @@ class Draft {
   readonly trace: TraceEvent[] = []
   readonly accelerators: string[] = []
   translator: TranslatorMode | undefined
+  symbols: string | undefined
   serial: { readonly label: string; readonly origin: string } | undefined
 
   values(option: string): Values { return this.keys.get(option) ?? new Values() }
@@ -97,6 +98,7 @@ function collectKeys(draft: Draft, name: string, values: Values): void {
     case 'accel':
       draft.accelerators.push(values.text('accel') ?? '')
       draft.translator = translatorMode(values.text('translator')) ?? draft.translator
+      draft.symbols = values.text('symbols') ?? draft.symbols
       return
     case 'trace':
       if (values.text('enable') === 'boot' && !draft.trace.includes('boot')) draft.trace.push('boot')
@@ -167,7 +169,7 @@ function assemble(draft: Draft): BuiltConfig {
   checkChardevs(draft.chardevs, daemonize)
   checkReferences(draft)
   checkDevices(draft.devices, draft.objects)
-  const accelerator = { ...acceleratorConfig(draft, notices), ...draft.translator === undefined ? {} : { translator: draft.translator } }
+  const accelerator = { ...acceleratorConfig(draft, notices), ...draft.translator === undefined ? {} : { translator: draft.translator }, ...draft.symbols === undefined ? {} : { symbols: draft.symbols } }
   const memory = {
     size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]),
     path: draft.plain.get('mem-path'), preallocate: draft.given.has('mem-prealloc'),
@@ -267,7 +269,7 @@ function translatorMode(text: string | undefined): TranslatorMode | undefined {
 }
 
 /** Properties of one accelerator only: each is refused for the other, as by QEMU. A list of names (kvm:tcg) takes both kinds. */
-const PROPERTY_OF: Readonly<Record<string, AcceleratorName>> = { 'kernel-irqchip': 'kvm', kernel_irqchip: 'kvm', translator: 'tcg', thread: 'tcg', 'tb-size': 'tcg', 'split-wx': 'tcg' }
+const PROPERTY_OF: Readonly<Record<string, AcceleratorName>> = { 'kernel-irqchip': 'kvm', kernel_irqchip: 'kvm', translator: 'tcg', symbols: 'tcg', thread: 'tcg', 'tb-size': 'tcg', 'split-wx': 'tcg' }
 
 function checkAcceleratorProperties(pairs: readonly KeyValue[], names: readonly string[]): void {
   for (const { key } of pairs) {

@@ -30,6 +30,8 @@ export interface AcceleratorConfig {
   readonly chosenBy: 'user' | 'default'
   /** tcg: translate hot guest code; undefined: nobody said */
   readonly translator?: TranslatorMode | undefined
+  /** tcg: symbols of the guest's kernel */
+  readonly symbols?: string | undefined
 }
 
 /** sockets * dies * clusters * cores * threads = maxCpus >= cpus. */

@@ -214,7 +214,7 @@ describe('a mistake is one line that says what to do', () => {
     ['-accel kvm,device=/dev/kvm2', 'OPTION_LATER', '-accel device: other devices than /dev/kvm are not in this version'],
     ['-accel kvm,kvm-shadow-mem=1M', 'OPTION_LATER', "-accel kvm-shadow-mem: limits on KVM's shadow page tables are not in this version"],
     ['-accel tcg,one-insn-per-tb=on', 'OPTION_LATER', '-accel one-insn-per-tb: blocks of one instruction (one-insn-per-tb) are not in this version'],
-    ['-accel kvm,igd-passthru=on', 'OPTION_UNKNOWN', '-accel igd-passthru: unknown property; it takes accel, kernel-irqchip or translator'],
+    ['-accel kvm,igd-passthru=on', 'OPTION_UNKNOWN', '-accel igd-passthru: unknown property; it takes accel, kernel-irqchip, translator or symbols'],
     ['-accel kvm,thread=multi', 'OPTION_VALUE', '-accel kvm,thread=: thread belongs to tcg; leave it out, or use -accel tcg'],
     ['-accel kvm,tb-size=64', 'OPTION_VALUE', '-accel kvm,tb-size=: tb-size belongs to tcg; leave it out, or use -accel tcg'],
     ['-accel tcg,kernel-irqchip=on', 'OPTION_VALUE', '-accel tcg,kernel-irqchip=: kernel-irqchip belongs to kvm; leave it out, or use -accel kvm'],

@@ -83,6 +83,7 @@ export const MACHINE_OPTIONS: readonly OptionSpec[] = [
         { key: 'accel', type: { kind: 'preference', choices: ACCELERATORS }, help: 'the accelerator', required: true },
         { key: 'kernel-irqchip', aliases: ['kernel_irqchip'], type: KERNEL_IRQCHIP, default: 'on', help: 'kvm: where interrupt controllers and interval timer are' },
         { key: 'translator', type: TRANSLATOR, default: 'on', help: 'tcg: hot guest code becomes WebAssembly' },
+        { key: 'symbols', type: PATH, help: 'tcg: a System.map, or /proc/kallsyms in a file: info jit then shows where the guest kernel spends its instructions' },
         { key: 'thread', type: { kind: 'choice', choices: [{ name: 'single' }, { name: 'multi' }] }, help: 'tcg: vCPUs per host thread',
           status: ignored('tcg decides about its threads') },
         { key: 'tb-size', type: { kind: 'integer', min: 0, max: 1024 * 1024 }, help: 'tcg: translation cache, MiB',

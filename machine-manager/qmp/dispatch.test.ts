@@ -93,8 +93,8 @@ describe('commands', () => {
   it('lists exactly these commands and events', async () => {
     const { run } = setup()
     expect((await run('query-commands') as { name: string }[]).map(({ name }) => name).sort()).toEqual([
-      'cont', 'human-monitor-command', 'qmp_capabilities', 'query-chardev', 'query-commands', 'query-cpus', 'query-cpus-fast', 'query-events', 'query-kvm',
-      'query-machines', 'query-name', 'query-status', 'query-target', 'query-uuid', 'query-version', 'quit', 'stop', 'system_powerdown', 'system_reset'])
+      'cont', 'human-monitor-command', 'mesovirt-query-jit', 'qmp_capabilities', 'query-chardev', 'query-commands', 'query-cpus', 'query-cpus-fast', 'query-events', 'query-kvm',
+      'query-machines', 'query-name', 'query-status', 'query-target', 'query-uuid', 'query-version', 'quit', 'stop', 'system_powerdown', 'system_reset', 'x-query-jit'])
     expect((await run('query-events') as { name: string }[]).map(({ name }) => name).sort()).toEqual(['POWERDOWN', 'RESET', 'RESUME', 'SHUTDOWN', 'STOP'])
   })
 

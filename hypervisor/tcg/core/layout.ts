@@ -58,6 +58,14 @@ export const JIT_REGIONS = 16384
 export const G_STORES_HEAD = 0x10158 // u32 atomic
 export const G_STORES = 0x12000
 export const STORES = 1024
+export const G_RUN_NS = 0x10160 // u64 atomic: host time spent in runMachine
+export const G_JIT_SAMPLED_NS = 0x10168 // u64 atomic: host time of the entries into regions that were timed
+export const G_JIT_SAMPLES = 0x10170 // u64 atomic: how many those are
+export const G_JIT_RUNS = 0x10180 // u64: entries into regions that came from the interpreter, not from another region
+export const G_PROFILE = 0x10178 // u32: not 0 = note where slices end
+export const G_PROFILE_COUNT = 0x1017c // u32 atomic: slices ever noted; the last PROFILE of them are RIPs in G_PROFILE_RING
+export const G_PROFILE_RING = 0x1c000 // u64 each
+export const PROFILE = 2048
 export const G_NEVER_TLB = 0x14000 // 16 KiB of TLB entries that never match: used while every access must take the slow path
 
 // ---- one vCPU ------------------------------------------------------------------------------------------------------------------

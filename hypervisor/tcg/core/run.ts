@@ -4,7 +4,7 @@ import {
   SEG_ATTR, SEG_SELECTOR, CS, LDTR, TR, GDTR_LIMIT, IDTR_LIMIT, CR0, CR3, CR4, DR, MSR_STAR, MSR_PAT, MSR_MISC_ENABLE, MSR_MTRR_DEF_TYPE, XMM, MXCSR,
   FCW, FPR, CPU_INDEX, HALTED, EVENTS, EXCEPTION, RIP_SET, CPL, INHIBIT, SIPI_VECTOR, INSTRUCTIONS, TRIPLE_FAULT, NMI_BLOCKED, LAST_DEBUG, TLB_BYTES,
   EVENT_INTR, EVENT_NMI, EVENT_INIT, EVENT_SIPI, EXIT_SLICE, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN, EXIT_TRANSLATED,
-  G_JIT_READY,
+  G_JIT_READY, G_PROFILE, G_PROFILE_COUNT, G_PROFILE_RING, G_RUN_NS, PROFILE,
 } from './layout'
 import { VEC_DB, raise } from './fault'
 import { setSlowAccess, codeBreakpoint } from './access-check'
@@ -16,6 +16,7 @@ import { deliverException, tookSoftwareInterrupt, clearSoftwareInterrupt, extern
 import { lookup, lookupOne } from './block'
 import { setSingleIteration } from './string'
 import { exec } from './exec'
+import { hostNs } from './imports'
 import { flushAll } from './cache'
 import { applyHostStores, hostHasStored } from './host-stores'
 import { saveTranslated } from './translate'
@@ -174,6 +175,9 @@ export function runCpu(cpu: usize, instructions: u64): u32 {
     if (u) exec(cpu, u)
   }
   store<u64>(cpu, load<u64>(cpu, INSTRUCTIONS) + retired - before, INSTRUCTIONS)
+  if (load<u32>(G_PROFILE) && reason == EXIT_SLICE) {
+    store<u64>(G_PROFILE_RING + ((<usize>atomic.add<u32>(G_PROFILE_COUNT, 1) & (PROFILE - 1)) << 3), load<u64>(cpu, RIP))
+  }
   return reason
 }
 
@@ -190,7 +194,9 @@ function pump(): void {
  * @returns EXIT_SLICE, EXIT_HALT (every vCPU sleeps), EXIT_TRANSLATED, EXIT_KICK or EXIT_SHUTDOWN (triple fault)
  */
 export function runMachine(rounds: u32): u32 {
+  const before = hostNs()
   const reason = runRounds(rounds)
+  atomic.add<u64>(G_RUN_NS, <u64>(hostNs() - before))
   saveRetired()
   saveTranslated()
   return reason

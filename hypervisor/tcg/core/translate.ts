@@ -4,11 +4,12 @@
  * exec() does, so that both count alike. While one runs, `retired` stands where its last transition left it only when one of these functions is called.
  */
 import {
-  G_JIT_ENTRIES, G_JIT_HEAD, G_JIT_HOOK, G_JIT_QUEUE, G_JIT_RETIRED, G_JIT_TAIL, G_JIT_THRESHOLD, G_NEVER_TLB, G_STATS, BLOCK_BYTES, BLOCK_HEAT,
+  G_JIT_ENTRIES, G_JIT_HEAD, G_JIT_HOOK, G_JIT_QUEUE, G_JIT_RETIRED, G_JIT_RUNS, G_JIT_SAMPLED_NS, G_JIT_SAMPLES, G_JIT_TAIL, G_JIT_THRESHOLD, G_NEVER_TLB, G_STATS, BLOCK_BYTES, BLOCK_HEAT,
   HEAT_QUEUED, HEAT_REGION, JIT_QUEUE, MODE, MODE_64, REGION_BEHIND_BITS, REGION_DONE, REGION_LEAVE, STAT_INVALIDATIONS, UOP_OP, UOP_X, UOP_IMM, UOP_OFFSET, RIP_BASE, CPL,
   JUMP_CACHE, JUMP_ENTRIES, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_RESUME,
 } from './layout'
 import { OP_END, OP_GENERIC, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87 } from './ops'
+import { hostNs } from './imports'
 import { condition, getFlags, setFlagsArith } from './flags'
 import { slowRead, slowWrite, slowModify, commitWrite } from './access'
 import { multiply, multiplySigned, highHalf } from './alu'
@@ -21,6 +22,11 @@ export let threshold: u32 = 0xffffffff
 export function setThreshold(entries: u32): void {
   threshold = entries
   store<u32>(G_JIT_THRESHOLD, entries)
+  clockNs = Infinity
+  for (let i = 0; i < 32; i++) {
+    const before = hostNs()
+    clockNs = min(clockNs, hostNs() - before)
+  }
 }
 
 /** `retired` when the running region's budget is used up. */
@@ -29,6 +35,11 @@ let regionEnd: u64 = 0
 let regionSlice: u64 = 0
 /** Uops of the block that the last region had executed since its last transition. */
 export let regionBehind: u32 = 0
+/** One in so many entries is timed: asking for the time costs about as much as an entry. */
+const TIMED: u32 = 1023
+/** What asking for the time costs. */
+let clockNs: f64 = 0
+let translatedRuns: u64 = 0
 let translatedRetired: u64 = 0
 let translatedEntries: u64 = 0
 
@@ -52,6 +63,8 @@ export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
   let left = <i32>budget
   let next = u
   let code: u32
+  const timed = (<u32>++translatedRuns & TIMED) == 0
+  const before: f64 = timed ? hostNs() : 0
   while (true) {
     const result = call_indirect<u64>(heat & ~<u32>HEAT_REGION, cpu, rt, <u32>left, next)
     translatedEntries++
@@ -86,6 +99,10 @@ export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
     store<u64>(cpu, target - load<u16>(next, UOP_OFFSET), RIP_BASE)
     left -= count
   }
+  if (timed) {
+    atomic.add<u64>(G_JIT_SAMPLED_NS, <u64>max(hostNs() - before - clockNs, 0))
+    atomic.add<u64>(G_JIT_SAMPLES, 1)
+  }
   const at = regionEnd - <i64>left
   translatedRetired += at + regionBehind - (regionEnd - budget)
   setRetired(at)
@@ -114,6 +131,7 @@ function request(cpu: usize, u: usize): bool {
 export function saveTranslated(): void {
   store<u64>(G_JIT_RETIRED, translatedRetired)
   store<u64>(G_JIT_ENTRIES, translatedEntries)
+  store<u64>(G_JIT_RUNS, translatedRuns)
 }
 
 // ---- called by regions ----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 /** QMP commands that only read: state, identity, processors, character devices. Members of a reply are in alphabetical order, as StratoVirt sends them. */
-import { defineCommand } from './define.ts'
+import type { Counter } from '../../../hypervisor/hypervisor.ts'
+import { defineCommand, QmpError } from './define.ts'
 import type { CpuInfo } from '../../vm.ts'
 
 const NIL_UUID = '00000000-0000-0000-0000-000000000000'
@@ -114,6 +115,40 @@ const queryChardev = defineCommand({
   run: (_args, { vm }) => vm.chardevs().map(({ filename, frontendOpen, label }) => ({ filename, 'frontend-open': frontendOpen, label })),
 })
 
+const queryJit = defineCommand({
+  name: 'x-query-jit',
+  doc: 'What the translator of the software CPU has done, as text for people: the answer of `info jit`, under QEMU\'s name and in its shape.',
+  arguments: {},
+  returns: '`{human-readable-text: string}`',
+  example: '{"execute":"x-query-jit"}',
+  async run(_args, { vm, humanMonitor }) {
+    if (vm.acceleratorStatistics().translator === undefined) throw new QmpError('GenericError', 'JIT information is only available with accel=tcg')
+    return { 'human-readable-text': (await humanMonitor('info jit', 0)).replaceAll('\r\n', '\n') }
+  },
+})
+
+const queryCounters = defineCommand({
+  name: 'mesovirt-query-jit',
+  doc: 'What the accelerator has done, for programs: instructions since the last reset where they are counted, its counters, those of the translator where there is one, and with '
+    + '`-accel tcg,symbols=FILE` where the guest\'s kernel spends its instructions.',
+  arguments: {},
+  returns: '`{accelerator: string, counters: [{name: string, value: integer}], instructions?: integer, machine-ns: integer, symbols: [{name: string, percent: number, samples: integer}], '
+    + 'translator: [{name: string, value: integer}]}`',
+  example: '{"execute":"mesovirt-query-jit"}',
+  run(_args, { vm }) {
+    const { machineNs, instructions, counters, translator = [], symbols = [] } = vm.acceleratorStatistics()
+    const plain = (list: readonly Counter[]) => list.map(({ name, value }) => ({ name, value: Number(value) }))
+    return {
+      'accelerator': vm.accelerator,
+      'counters': plain(counters),
+      ...instructions === undefined ? {} : { instructions: Number(instructions) },
+      'machine-ns': Number(machineNs),
+      'symbols': symbols.map(({ name, percent, samples }) => ({ name, percent, samples })),
+      'translator': plain(translator),
+    }
+  },
+})
+
 export const informationCommands = [
-  queryStatus, queryName, queryUuid, queryKvm, queryTarget, queryMachines, queryCpus, queryCpusFast, queryChardev,
+  queryStatus, queryName, queryUuid, queryKvm, queryTarget, queryMachines, queryCpus, queryCpusFast, queryChardev, queryJit, queryCounters,
 ] as const

@@ -119,6 +119,8 @@ describe('info', () => {
     expect(await hmp('info jit')).toBe('accelerator tcg translates nothing\r\n')
     vm.statistics = { ...vm.statistics, translator: [{ name: 'regions alive', value: 3n }] }
     expect(await hmp('info jit')).toBe('regions alive: 3\r\n')
+    vm.statistics = { ...vm.statistics, symbols: [{ name: 'memset', samples: 3, percent: 75 }, { name: '(user space)', samples: 1, percent: 25 }] }
+    expect(await hmp('info jit')).toBe('regions alive: 3\r\n\r\nguest symbols, share of the instructions:\r\n 75.0 %  memset\r\n 25.0 %  (user space)\r\n')
     expect(await hmp('info jit -z')).toBe('jit: extraneous characters at the end of line\r\nTry "help info jit" for more information\r\n')
   })
 

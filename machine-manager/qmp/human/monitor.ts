@@ -11,7 +11,7 @@ export interface HumanCommand { readonly usage: string; readonly doc: string }
 export const HUMAN_COMMANDS: readonly HumanCommand[] = [
   { usage: 'help [command]', doc: 'list the commands' },
   { usage: 'info accel', doc: 'show what the accelerator has done since the last reset: instructions, their rate over machine time, counters' },
-  { usage: 'info jit', doc: 'show what the translator of the software CPU has done: regions, their size, the time it took' },
+  { usage: 'info jit', doc: 'show what the translator of the software CPU has done: regions, their size, time in each tier; with -accel tcg,symbols=FILE also where the guest kernel spends its instructions' },
   { usage: 'info mtree', doc: 'show the memory regions' },
   { usage: 'info registers [-a|vcpu]', doc: 'show the registers of one vCPU, or of all with -a' },
   { usage: 'info status', doc: 'show the run state' },
@@ -74,8 +74,7 @@ export class HumanMonitor {
       })
       case 'jit': return guarded('info jit', () => {
         expectNothing('jit', words)
-        const { translator } = this.vm.acceleratorStatistics()
-        return translator === undefined ? `accelerator ${this.vm.accelerator} translates nothing\n` : `${translator.map(({ name, value }) => `${name}: ${value}`).join('\n')}\n`
+        return this.translator()
       })
       case 'mtree': return guarded('info mtree', () => {
         const option = words.find((word) => word.startsWith('-'))
@@ -92,6 +91,14 @@ export class HumanMonitor {
     const status = this.vm.status()
     const detail = status === 'running' || status === 'paused' ? '' : ` (${status})`
     return `VM status: ${status === 'running' ? 'running' : 'paused'}${detail}\n`
+  }
+
+  private translator(): string {
+    const { translator, symbols = [] } = this.vm.acceleratorStatistics()
+    if (translator === undefined) return `accelerator ${this.vm.accelerator} translates nothing\n`
+    const lines = translator.map(({ name, value }) => `${name}: ${value}`)
+    if (symbols.length > 0) lines.push('', 'guest symbols, share of the instructions:', ...symbols.map(({ name, percent }) => `${percent.toFixed(1).padStart(5)} %  ${name}`))
+    return `${lines.join('\n')}\n`
   }
 
   private accelerator(): string {
