@@ -30,6 +30,15 @@ export interface Libc {
   pthread_sigmask(how: number, set: Uint8Array, old: null): number
   sigtimedwait(set: Uint8Array, information: null, timeout: Uint8Array): number
   memmove(destination: Uint8Array, source: Uint8Array, length: number): number
+  fcntlPointer(fd: number, command: number, argument: Uint8Array): number
+  preadv2(fd: number, vectors: Uint8Array, count: number, position: number, flags: number): number
+  fallocate(fd: number, mode: number, position: number, length: number): number
+  statx(folder: number, path: string, flags: number, mask: number, result: Uint8Array): number
+  /** Calls that the C library has no name for, in the shapes of their arguments. */
+  syscallPointer(number: number, first: number, pointer: Uint8Array): number
+  syscallThree(number: number, first: number, second: number, third: number): number
+  syscallFour(number: number, first: number, second: number, pointer: Uint8Array, fourth: number): number
+  syscallSix(number: number, first: number, second: number, third: number, fourth: number, fifth: number, sixth: number): number
   malloc(size: number): number
   free(address: number): void
   _exit(status: number): void
@@ -55,6 +64,14 @@ const DECLARATIONS: Readonly<Record<keyof Libc, string>> = {
   pthread_sigmask: 'int pthread_sigmask(int how, void* set, void* old)',
   sigtimedwait: 'int sigtimedwait(void* set, void* information, void* timeout)',
   memmove: 'uintptr_t memmove(void* destination, void* source, size_t length)',
+  fcntlPointer: 'int fcntl(int fd, int command, void* argument)',
+  preadv2: 'long preadv2(int fd, void* vectors, int count, int64_t position, int flags)',
+  fallocate: 'int fallocate(int fd, int mode, int64_t position, int64_t length)',
+  statx: 'int statx(int folder, const char* path, int flags, uint mask, void* result)',
+  syscallPointer: 'long syscall(long number, long first, void* pointer)',
+  syscallThree: 'long syscall(long number, uintptr_t first, long second, uintptr_t third)',
+  syscallFour: 'long syscall(long number, long first, long second, void* pointer, long fourth)',
+  syscallSix: 'long syscall(long number, uintptr_t first, long second, long third, uintptr_t fourth, uintptr_t fifth, long sixth)',
   malloc: 'uintptr_t malloc(size_t size)',
   free: 'void free(uintptr_t address)',
   _exit: 'void _exit(int status)',
@@ -162,6 +179,29 @@ export function checked(result: number, what: string): number {
 export function madviseInPool(address: number, length: number, advice: number): Promise<number> {
   const call = ffi().libc.madvise as unknown as { async(address: number, length: number, advice: number, done: (error: Error | null, result: number) => void): void }
   return new Promise((resolve, reject) => call.async(address, length, advice, (error, result) => error === null ? resolve(result) : reject(error)))
+}
+
+const bases = new WeakMap<ArrayBufferLike, number>()
+
+/** `addressOf` for bytes of memory that stays where it is for as long as its buffer exists: shared, or native. One native call for each such buffer. */
+export function steadyAddressOf(bytes: Uint8Array): number {
+  let base = bases.get(bytes.buffer)
+  if (base === undefined) {
+    base = addressOf(new Uint8Array(bytes.buffer, 0, 1))
+    bases.set(bytes.buffer, base)
+  }
+  return base + bytes.byteOffset
+}
+
+/** Calls fallocate in Node's thread pool. @returns 0, or the negative errno */
+export function fallocateInPool(fd: number, mode: number, position: number, length: number, done: (result: number) => void): void {
+  const { libc } = ffi()
+  const call = libc.fallocate as unknown as { async(fd: number, mode: number, position: number, length: number, done: (error: Error | null, result: number) => void): void }
+  call.async(fd, mode, position, length, (error, result) => {
+    if (error === null && result === 0) return done(0)
+    // errno stayed in that thread. What fails does so at once (no room, not supported): it fails again here, or works.
+    done(libc.fallocate(fd, mode, position, length) === 0 ? 0 : -lastErrno())
+  })
 }
 
 /** Host address of byte 0. Of an ordinary ArrayBuffer only while it is alive, and of one that V8 may move (small ones) not at all: use shared or external ones. */

@@ -9,6 +9,7 @@ import { onProcessEnd } from '../host/cleanup.ts'
 import { MesovirtError } from '../host/errors.ts'
 import { LightMachine } from '../machine/light.ts'
 import { buildOnAccelerator } from './accelerator.ts'
+import { Disks } from './disks.ts'
 import { closeLog, logger } from './log.ts'
 import { ProgressLine } from './progress-line.ts'
 import { notifyReady } from './ready.ts'
@@ -69,6 +70,11 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
     atEnd(() => backend.close())
   }
 
+  const built: { machine?: LightMachine } = {}
+  const disks = new Disks(() => built.machine?.clock)
+  atEnd(() => disks.close())
+  for (const image of config.images) disks.open(image)
+
   const sources = new Map<string, RandomSource>()
   const openSource = (object: ObjectConfig) => {
     const source = openRandomSource(object, (message) => log.error(message))
@@ -76,14 +82,22 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
     return source
   }
   for (const object of config.objects) sources.set(object.id, openSource(object))
-  const virtio = config.devices.map(({ rng, ...device }): VirtioDeviceOptions =>
-    ({ ...device, source: (rng === undefined ? undefined : sources.get(rng)) ?? openSource({ kind: 'rng-builtin', id: 'rng' }) }))
+  const virtio = config.devices.map((device): VirtioDeviceOptions => {
+    switch (device.kind) {
+      case 'virtio-blk': return disks.device(device)
+      case 'virtio-rng': {
+        const { rng, ...rest } = device
+        return { ...rest, source: (rng === undefined ? undefined : sources.get(rng)) ?? openSource({ kind: 'rng-builtin', id: 'rng' }) }
+      }
+    }
+  })
 
   const progress = new ProgressLine('-mem-prealloc')
   atEnd(() => progress.clear())
   const serial = config.serial === undefined ? undefined : backends.get(config.serial)
   const machine = await buildOnAccelerator(config.accelerator, { memory: config.memory.size, notice },
     (accelerator) => new LightMachine({ ...machineOptions(config, serial, accelerator), virtio, ramBacking: ramBacking(config, progress.show) }))
+  built.machine = machine
   atEnd(() => machine.close())
   quit = (reason) => machine.quit(reason)
 

@@ -1,9 +1,10 @@
 /** What QMP and the command line may ask of a running machine: the one interface between steering and machine. */
 
 import type { AcceleratorStatistics } from '../hypervisor/hypervisor.ts'
+import type { DiskErrorData } from '../machine/light.ts'
 
 /** QEMU's run states that this project can be in. */
-export type RunState = 'prelaunch' | 'running' | 'paused' | 'shutdown' | 'internal-error' | 'guest-panicked'
+export type RunState = 'prelaunch' | 'running' | 'paused' | 'io-error' | 'shutdown' | 'internal-error' | 'guest-panicked'
 
 /** QEMU's ShutdownCause, as SHUTDOWN and RESET events print it. */
 export type ShutdownReason =
@@ -11,6 +12,7 @@ export type ShutdownReason =
 
 export type VmEvent =
   | { readonly name: 'STOP' | 'RESUME' | 'POWERDOWN'; readonly data?: undefined }
+  | { readonly name: 'BLOCK_IO_ERROR'; readonly data: DiskErrorData }
   | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: ShutdownReason } }
 
 export interface CpuInfo {

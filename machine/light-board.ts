@@ -15,7 +15,8 @@ import type { BootPhase } from '../device-model/platform-ports.ts'
 import { Uart16550, UART16550_SHADOW, UART16550_SIZE } from '../device-model/uart16550.ts'
 import type { Hypervisor, RamRequest } from '../hypervisor/hypervisor.ts'
 import { VirtioWindows } from './light-virtio.ts'
-import type { VirtioDeviceOptions } from './light-virtio.ts'
+import type { PlacedDevice, VirtioBlkOptions, VirtioDeviceOptions } from './light-virtio.ts'
+import type { BlkError } from '../device-model/virtio/blk.ts'
 
 const MIB = 2 ** 20, GIB = 2 ** 30
 
@@ -70,6 +71,7 @@ export interface LightBoardOptions {
   readonly onReset: () => void
   readonly onPowerOff: () => void
   readonly onBootPhase: ((phase: BootPhase) => void) | undefined
+  readonly onDiskError: (disk: VirtioBlkOptions, error: BlkError) => void
   readonly log: (message: string) => void
 }
 
@@ -122,7 +124,7 @@ export class LightBoard {
     this.#uart = options.serial === undefined ? undefined : this.#addSerial(options.serial)
     this.ports.commit()
     this.#virtio = this.memory.transaction(() => new VirtioWindows(options.virtio, {
-      memoryRoot: this.memory.root, ram: this.ram, bus: this.bus, clock, events, repeatable: options.repeatable, line,
+      memoryRoot: this.memory.root, ram: this.ram, bus: this.bus, clock, events, repeatable: options.repeatable, line, onDiskError: options.onDiskError,
     }))
   }
 
@@ -143,6 +145,20 @@ export class LightBoard {
     this.#power.reset()
     this.#uart?.reset()
     this.#virtio.reset()
+  }
+
+  /** Once posts are applied and no vCPU runs: resolves when no device touches guest memory any more, until `resumeDevices`. */
+  async pauseDevices(): Promise<void> {
+    await this.#virtio.pause()
+  }
+
+  resumeDevices(): void {
+    this.#virtio.resume()
+  }
+
+  /** In the order of their windows. */
+  get virtioDevices(): readonly PlacedDevice[] {
+    return this.#virtio.devices
   }
 
   pressPowerButton(): void {

@@ -6,7 +6,10 @@ import type { BusServer } from '../address-space/bus.ts'
 import type { GuestMemory } from '../address-space/guest-memory.ts'
 import { Region } from '../address-space/region.ts'
 import type { Clock, DeviceEvents, InterruptLine } from '../device-model/contracts.ts'
+import type { BlockImage } from '../device-model/block/image.ts'
 import type { RandomSource } from '../device-model/random-source.ts'
+import { VirtioBlk } from '../device-model/virtio/blk.ts'
+import type { BlkError, BlkOptions } from '../device-model/virtio/blk.ts'
 import type { VirtioDevice } from '../device-model/virtio/device.ts'
 import { VirtioMmio, VIRTIO_MMIO_SHADOW, VIRTIO_MMIO_SIZE } from '../device-model/virtio/mmio.ts'
 import type { RingOptions } from '../device-model/virtio/mmio.ts'
@@ -19,18 +22,35 @@ const FIRST_INTERRUPT = 5
 
 /** Windows by number; each has the interrupt 5 + its number, up to 15. */
 export const VIRTIO_WINDOWS = {
-  disks: { first: 0, count: 4, owner: 'absent' },
+  disks: { first: 0, count: 4, owner: 'machine' }, //            in the order of the command line
   networkCards: { first: 4, count: 2, owner: 'absent' },
   devices: { first: 6, count: 5, owner: 'machine' }, //          in the order of the command line
 } as const
 
-/** One virtio device of a machine. */
-export type VirtioDeviceOptions = { readonly id?: string | undefined; readonly rings?: RingOptions | undefined } & {
+interface CommonOptions {
+  readonly id?: string | undefined
+  readonly rings?: RingOptions | undefined
+}
+
+export interface VirtioRngOptions extends CommonOptions {
   readonly kind: 'virtio-rng'
   /** The machine does not close it. */
   readonly source: RandomSource
   readonly limit?: RngLimit | undefined
 }
+
+export interface VirtioBlkOptions extends CommonOptions {
+  readonly kind: 'virtio-blk'
+  readonly blk: BlkOptions
+  /** The machine does not close it. */
+  readonly image: BlockImage | undefined
+}
+
+/** One virtio device of a machine. */
+export type VirtioDeviceOptions = VirtioRngOptions | VirtioBlkOptions
+
+/** Which windows a kind of device sits in. */
+const WINDOWS_OF = { 'virtio-blk': 'disks', 'virtio-rng': 'devices' } as const
 
 export interface VirtioWindow {
   readonly base: number
@@ -48,26 +68,59 @@ export interface VirtioBoard {
   /** Writes are never posted. */
   readonly repeatable: boolean
   line(gsi: number): InterruptLine
+  onDiskError(disk: VirtioBlkOptions, error: BlkError): void
+}
+
+/** A device in its window. */
+export interface PlacedDevice {
+  readonly options: VirtioDeviceOptions
+  readonly device: VirtioDevice
+  readonly window: VirtioWindow
+  readonly mmio: VirtioMmio
 }
 
 export class VirtioWindows {
-  /** Those that hold a device, in ascending order. */
-  readonly used: readonly VirtioWindow[]
-  readonly #devices: readonly VirtioMmio[]
+  /** In ascending order of their windows. */
+  readonly devices: readonly PlacedDevice[]
 
   /** @throws MesovirtError VIRTIO_WINDOWS for more devices than there are windows */
   constructor(devices: readonly VirtioDeviceOptions[], board: VirtioBoard) {
-    const { first, count } = VIRTIO_WINDOWS.devices
-    if (devices.length > count) {
-      throw new MesovirtError('VIRTIO_WINDOWS', `there are ${devices.length} virtio devices beside disks and network cards, and room for ${count}; leave some out`)
-    }
-    this.used = devices.map((_, index) => virtioWindow(first + index))
-    this.#devices = devices.map((options, index) => place(make(options, board), options.rings, this.used[index] as VirtioWindow, board))
+    this.devices = assignWindows(devices).map(({ options, window }) => {
+      const device = make(options, board)
+      return { options, device, window, mmio: place(device, options.rings, window, board) }
+    })
+  }
+
+  /** Those that hold a device, in ascending order. */
+  get used(): readonly VirtioWindow[] {
+    return this.devices.map(({ window }) => window)
   }
 
   reset(): void {
-    for (const device of this.#devices) device.reset()
+    for (const { mmio } of this.devices) mmio.reset()
   }
+
+  /** Resolves when no device touches guest memory any more, until `resume`. */
+  async pause(): Promise<void> {
+    await Promise.all(this.devices.map(({ mmio }) => mmio.pause()))
+  }
+
+  resume(): void {
+    for (const { mmio } of this.devices) mmio.resume()
+  }
+}
+
+/** The windows of the devices of each kind, in their order. */
+function assignWindows(devices: readonly VirtioDeviceOptions[]): { options: VirtioDeviceOptions; window: VirtioWindow }[] {
+  return (['disks', 'devices'] as const).flatMap((kind) => {
+    const { first, count } = VIRTIO_WINDOWS[kind]
+    const ours = devices.filter((options) => WINDOWS_OF[options.kind] === kind)
+    if (ours.length > count) {
+      const what = kind === 'disks' ? 'disks' : 'virtio devices beside disks and network cards'
+      throw new MesovirtError('VIRTIO_WINDOWS', `there are ${ours.length} ${what}, and room for ${count}; leave some out`)
+    }
+    return ours.map((options, index) => ({ options, window: virtioWindow(first + index) }))
+  })
 }
 
 /** @param number 0..10 */
@@ -85,9 +138,10 @@ export function announceWindows(commandLine: string, windows: readonly VirtioWin
   return commandLine.slice(0, at) + words + (at === 0 && words !== '' && commandLine !== '' ? ' ' : '') + commandLine.slice(at)
 }
 
-function make(options: VirtioDeviceOptions, { clock, events }: VirtioBoard): VirtioDevice {
+function make(options: VirtioDeviceOptions, { clock, events, onDiskError }: VirtioBoard): VirtioDevice {
   switch (options.kind) {
     case 'virtio-rng': return VirtioRng.create({ source: options.source, limit: options.limit, clock, events })
+    case 'virtio-blk': return VirtioBlk.create({ options: options.blk, image: options.image, events, onError: (error) => onDiskError(options, error) })
   }
 }
 

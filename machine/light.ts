@@ -2,26 +2,42 @@
  * The LightMachine (`-machine microvm`): its hardware, a kernel loaded directly, and its life from power-up to the end. Emits what QMP reports;
  * knows nothing of QMP, of command lines, or of the process around it.
  */
-import type { CharBackend } from '../device-model/contracts.ts'
+import type { CharBackend, Clock } from '../device-model/contracts.ts'
 import type { BootPhase } from '../device-model/platform-ports.ts'
 import { HostClock } from '../device-model/clock.ts'
 import { loadKernel } from '../boot-loader/load-kernel.ts'
+import type { BlkError } from '../device-model/virtio/blk.ts'
 import { MesovirtError } from '../host/errors.ts'
+import { errnoName } from '../host/ffi.ts'
 import type { RamBacking } from '../host/ram-backing.ts'
 import type { AcceleratorStatistics, CpuTopology, Hypervisor, HypervisorEvent, HypervisorOptions, MachineClock } from '../hypervisor/hypervisor.ts'
 import { buildAcpi } from './acpi/build.ts'
 import { LightBoard, LIGHT_MEMORY, splitRam } from './light-board.ts'
 import { announceWindows } from './light-virtio.ts'
-import type { VirtioDeviceOptions } from './light-virtio.ts'
+import type { VirtioBlkOptions, VirtioDeviceOptions } from './light-virtio.ts'
 
-export type RunState = 'prelaunch' | 'running' | 'paused' | 'shutdown' | 'internal-error'
+export type RunState = 'prelaunch' | 'running' | 'paused' | 'io-error' | 'shutdown' | 'internal-error'
 
 /** QEMU's ShutdownCause. */
 export type ShutdownReason = 'host-qmp-quit' | 'host-qmp-system-reset' | 'host-signal' | 'host-error' | 'guest-shutdown' | 'guest-reset' | 'guest-panic'
 
 export type MachineEvent =
   | { readonly name: 'STOP' | 'RESUME' | 'POWERDOWN'; readonly data?: undefined }
+  | { readonly name: 'BLOCK_IO_ERROR'; readonly data: DiskErrorData }
   | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: ShutdownReason } }
+
+/** An operation on a disk failed on the host's side. */
+export interface DiskErrorData {
+  /** Id of the device; '' where it has none. */
+  readonly device: string
+  readonly 'node-name': string
+  readonly operation: 'read' | 'write'
+  readonly action: 'report' | 'ignore' | 'stop'
+  /** The host's disk is full. */
+  readonly nospace: boolean
+  /** Name of the errno. */
+  readonly reason: string
+}
 
 /** How a machine ended. */
 export type MachineEnd =
@@ -48,7 +64,7 @@ export interface LightMachineOptions {
   readonly accelerator: (options: HypervisorOptions) => Hypervisor
   /** Backend of COM1. The machine does not close it. */
   readonly serial?: CharBackend | undefined
-  /** Virtio devices beside disks and network cards, at most five; their windows follow in this order. */
+  /** Virtio devices; those of a kind get their windows in this order: at most four disks, and five beside disks and network cards. */
   readonly virtio?: readonly VirtioDeviceOptions[] | undefined
   /** What a guest's reset does; default `shutdown`, as callers of microvms expect. */
   readonly onGuestReset?: 'reset' | 'shutdown' | undefined
@@ -72,6 +88,7 @@ export class LightMachine {
   readonly #options: LightMachineOptions
   readonly #hypervisor: Hypervisor
   readonly #clock: HostClock
+  readonly #machineClock: Clock
   readonly #listeners = new Set<(event: MachineEvent) => void>()
   #state: RunState = 'prelaunch'
   /** Changes of state come one after the other, and all after the power-up. */
@@ -108,13 +125,19 @@ export class LightMachine {
     this.#clock = new HostClock()
     this.#clock.pause()
     const hypervisor = this.#hypervisor
+    this.#machineClock = { now: () => hypervisor.now(), schedule: (atNs, callback) => this.#clock.schedule(this.#clock.now() + atNs - hypervisor.now(), callback) }
     this.board = new LightBoard({
-      hypervisor,
-      clock: { now: () => hypervisor.now(), schedule: (atNs, callback) => this.#clock.schedule(this.#clock.now() + atNs - hypervisor.now(), callback) },
+      hypervisor, clock: this.#machineClock,
       serial: options.serial, virtio: options.virtio ?? [], repeatable: clock.kind === 'instruction-count', log, onBootPhase: options.onBootPhase,
       onReset: () => this.#guestRequest('guest-reset'),
       onPowerOff: () => this.#guestRequest('guest-shutdown'),
+      onDiskError: (disk, error) => this.#onDiskError(disk, error),
     })
+  }
+
+  /** Time of the machine: it stands while the machine does. */
+  get clock(): Clock {
+    return this.#machineClock
   }
 
   get accelerator(): Hypervisor['kind'] {
@@ -248,6 +271,7 @@ export class LightMachine {
 
   async #run(): Promise<void> {
     this.#clock.resume()
+    this.board.resumeDevices()
     await this.#hypervisor.resume()
     this.#state = 'running'
     this.#started = true
@@ -257,6 +281,7 @@ export class LightMachine {
     await this.#hypervisor.pause()
     this.#clock.pause()
     this.board.flush()
+    await this.board.pauseDevices()
   }
 
   async #pauseAs(state: RunState): Promise<void> {
@@ -352,6 +377,11 @@ export class LightMachine {
     await this.#halt().catch(() => undefined)
     this.#state = 'shutdown'
     this.#end(how)
+  }
+
+  #onDiskError({ id, image }: VirtioBlkOptions, { operation, action, noSpace, errno }: BlkError): void {
+    this.#emit({ name: 'BLOCK_IO_ERROR', data: { device: id ?? '', 'node-name': image?.config.id ?? '', operation, action, nospace: noSpace, reason: errnoName(errno) } })
+    if (action === 'stop') void this.#serial(() => this.#pauseAs('io-error'))
   }
 
   #onHypervisorEvent(event: HypervisorEvent): void {

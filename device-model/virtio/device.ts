@@ -48,6 +48,10 @@ export interface VirtioDevice {
   reset(): void
   /** The driver stopped one queue of an active device; the same holds for what belongs to it. */
   stopQueue?(queue: number): void
+  /** The machine stops: no kick comes any more. Resolves when nothing of the device touches guest memory any more. */
+  pause?(): Promise<void>
+  /** The machine goes on, after `pause`. A kick of every queue follows. */
+  resume?(): void
   /** Plain data. What the queues hold is kept by the transport: buffers in flight come out of their queue again. */
   state(): unknown
 }

@@ -65,6 +65,8 @@ export class VirtioMmio implements IoOps {
   #raising = 0
   /** The configuration changed before the driver was ready to hear of it. */
   #configPending = false
+  /** During a pause: what was deferred. Notifications are not kept, every queue is looked at afterwards. */
+  #held: (() => void)[] | undefined
   /** Counts resets: what was asked for before one has no effect after it. */
   #epoch = 0
 
@@ -119,6 +121,23 @@ export class VirtioMmio implements IoOps {
     this.device.reset()
     this.#load({ ...RESET_STATE, configGeneration: this.#configGeneration })
     this.#publish()
+  }
+
+  /** Resolves when the device has let go of guest memory, until `resume`. */
+  async pause(): Promise<void> {
+    this.#held ??= []
+    await this.device.pause?.()
+  }
+
+  resume(): void {
+    const held = this.#held
+    if (held === undefined) return
+    this.#held = undefined
+    this.device.resume?.()
+    this.#update(() => {
+      for (const callback of held) callback()
+      this.#queues.forEach((queue, index) => { if (queue.isReady) this.#kick(index) })
+    })
   }
 
   /** @param offset 0..0x1ff */
@@ -257,7 +276,7 @@ export class VirtioMmio implements IoOps {
   #kick(index: number): void {
     const queue = this.#queues[index]
     if (queue === undefined) this.guestErrors.count('a notification for a queue that the device does not have', `queue ${index}`)
-    else if (this.#isActive && queue.isReady) this.device.kick(index)
+    else if (this.#isActive && queue.isReady && this.#held === undefined) this.device.kick(index)
   }
 
   // Configuration space
@@ -333,7 +352,10 @@ export class VirtioMmio implements IoOps {
   }
 
   #defer(callback: () => void): void {
-    const run = () => this.#update(callback)
+    const run = () => {
+      if (this.#held !== undefined) this.#held.push(callback)
+      else this.#update(callback)
+    }
     if (this.#wiring.defer === undefined) setImmediate(run)
     else this.#wiring.defer(run)
   }

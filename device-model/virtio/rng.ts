@@ -47,6 +47,9 @@ export class VirtioRng implements VirtioDevice {
   #current: Chain | undefined
   /** The source was asked. A guest that resets the device in a loop does not make more questions. */
   #asking = false
+  #paused = false
+  /** Came during a pause. */
+  #held: Uint8Array | undefined
   #quota: number
   #refill: Timer | undefined
 
@@ -92,8 +95,20 @@ export class VirtioRng implements VirtioDevice {
     this.#current = undefined
   }
 
+  async pause(): Promise<void> {
+    this.#paused = true
+  }
+
+  resume(): void {
+    if (!this.#paused) return
+    this.#paused = false
+    const bytes = this.#held
+    this.#held = undefined
+    if (bytes !== undefined) this.#host?.update(() => this.#arrived(bytes))
+  }
+
   #serve(): void {
-    this.#queue?.serve((chain) => this.#fill(chain), () => this.#current === undefined && this.#quota > 0)
+    this.#queue?.serve((chain) => this.#fill(chain), () => this.#current === undefined && this.#quota > 0 && !this.#paused)
   }
 
   #fill(chain: Chain): void {
@@ -111,6 +126,10 @@ export class VirtioRng implements VirtioDevice {
 
   /** The bytes may come after a reset: they are good for the buffer of today, too. */
   #arrived(bytes: Uint8Array): void {
+    if (this.#paused) {
+      this.#held = bytes
+      return
+    }
     this.#asking = false
     const chain = this.#current
     if (chain === undefined) return

@@ -1,8 +1,10 @@
 /** Options -> VmConfig: defaults, and what options mean together. Where two options say the same thing the rule is beside the code. */
-import type { AcceleratorConfig, AcceleratorName, ActionConfig, BootConfig, ChardevConfig, ClockConfig, DeviceConfig, LogConfig, MachineConfig, MonitorConfig,
+import type { AcceleratorConfig, AcceleratorName, ActionConfig, BootConfig, ChardevConfig, ClockConfig, DeviceConfig, ImageConfig, LogConfig, MachineConfig, MonitorConfig,
   ObjectConfig, TraceEvent, VmConfig } from './config.ts'
 import { DEFAULT_CANDIDATES } from './config.ts'
 import { checkDevices, deviceConfig, objectConfig } from './devices.ts'
+import { blockdevConfig, driveConfig, resolveImages } from './disks.ts'
+import type { ReferringNode } from './disks.ts'
 import type { TranslatorMode } from '../../hypervisor/hypervisor.ts'
 import { parseKeyValues } from './grammar.ts'
 import type { KeyValue, Occurrence } from './grammar.ts'
@@ -32,6 +34,8 @@ class Draft {
   readonly chardevs: OwnedChardev[] = []
   readonly objects: ObjectConfig[] = []
   readonly devices: DeviceConfig[] = []
+  readonly images: ImageConfig[] = []
+  readonly nodes: ReferringNode[] = []
   readonly monitors: { readonly config: MonitorConfig; readonly origin: string }[] = []
   readonly trace: TraceEvent[] = []
   readonly accelerators: string[] = []
@@ -84,7 +88,11 @@ function collect(draft: Draft, { spec }: KnownOption, value: string | undefined)
       const named = readVariant(value ?? '', form.key, form.variants, where, form.common)
       if (spec.name === 'chardev') addChardev(draft, named, named.values.text('id') ?? '', `${where} id=${named.values.text('id') ?? ''}`)
       else if (spec.name === 'object') draft.objects.push(objectConfig(named, where))
-      else if (spec.name === 'device') draft.devices.push(deviceConfig(named, where))
+      else if (spec.name === 'blockdev') {
+        const node = blockdevConfig(named, where)
+        if ('filename' in node) draft.images.push(node)
+        else draft.nodes.push(node)
+      } else if (spec.name === 'device') draft.devices.push(deviceConfig(named, where))
       return
     }
     case 'character-device':
@@ -100,6 +108,12 @@ function collectKeys(draft: Draft, name: string, values: Values): void {
       draft.translator = translatorMode(values.text('translator')) ?? draft.translator
       draft.symbols = values.text('symbols') ?? draft.symbols
       return
+    case 'drive': {
+      const { image, disk } = driveConfig(values, draft.images.length, '-drive')
+      draft.images.push(image)
+      if (disk) draft.devices.push(deviceConfig({ name: 'virtio-blk-device', values: new Values([['drive', image.id]]) }, '-drive'))
+      return
+    }
     case 'trace':
       if (values.text('enable') === 'boot' && !draft.trace.includes('boot')) draft.trace.push('boot')
       return
@@ -168,7 +182,8 @@ function assemble(draft: Draft): BuiltConfig {
   const daemonize = draft.given.has('daemonize')
   checkChardevs(draft.chardevs, daemonize)
   checkReferences(draft)
-  checkDevices(draft.devices, draft.objects)
+  const images = resolveImages(draft.images, draft.nodes)
+  checkDevices(draft.devices, draft.objects, images)
   const accelerator = { ...acceleratorConfig(draft, notices), ...draft.translator === undefined ? {} : { translator: draft.translator }, ...draft.symbols === undefined ? {} : { symbols: draft.symbols } }
   const memory = {
     size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]),
@@ -186,6 +201,7 @@ function assemble(draft: Draft): BuiltConfig {
     chardevs: draft.chardevs.map((owned) => owned.config),
     serial: draft.serial?.label,
     objects: draft.objects,
+    images,
     devices: draft.devices,
     monitors: draft.monitors.map((monitor) => monitor.config),
     name: draft.values('name').text('guest'),

@@ -2,6 +2,7 @@
 import type { TranslatorMode } from '../../hypervisor/hypervisor.ts'
 import type { ChardevConfig } from '../../device-model/chardev/open.ts'
 import type { RandomSourceConfig } from '../../device-model/random-source.ts'
+import type { BlockImageConfig, ReadErrorPolicy, WriteErrorPolicy } from '../../device-model/block/config.ts'
 import type { RngLimit } from '../../device-model/virtio/rng.ts'
 
 export type { ChardevConfig } from '../../device-model/chardev/open.ts'
@@ -68,14 +69,48 @@ export interface MonitorConfig {
   readonly pretty: boolean
 }
 
-/** A device of -device. */
-export interface DeviceConfig {
-  readonly kind: 'virtio-rng'
+interface CommonDeviceConfig {
   readonly id: string | undefined
   readonly rings: { readonly packed: boolean; readonly indirect: boolean; readonly eventIndex: boolean }
+}
+
+export interface RngConfig extends CommonDeviceConfig {
+  readonly kind: 'virtio-rng'
   /** Id of its object; undefined: the system's generator. */
   readonly rng: string | undefined
   readonly limit: RngLimit | undefined
+}
+
+/** Sizes in bytes; undefined: as its image says. */
+export interface DiskConfig extends CommonDeviceConfig {
+  readonly kind: 'virtio-blk'
+  /** Name of its image. */
+  readonly drive: string
+  readonly serial: string | undefined
+  readonly queues: number
+  readonly queueSize: number
+  readonly logicalBlockSize: number | undefined
+  readonly physicalBlockSize: number | undefined
+  readonly minIoSize: number
+  readonly optIoSize: number
+  readonly discardGranularity: number
+  readonly discard: boolean
+  readonly writeZeroes: boolean
+  readonly writeCache: boolean | undefined
+  readonly configWce: boolean
+  readonly onWriteError: WriteErrorPolicy | undefined
+  readonly onReadError: ReadErrorPolicy | undefined
+}
+
+/** A device of -device. */
+export type DeviceConfig = RngConfig | DiskConfig
+
+/** An image of -drive or -blockdev, with what its disk takes over from it. */
+export interface ImageConfig extends BlockImageConfig {
+  readonly writeCache: boolean
+  readonly serial?: string | undefined
+  readonly onWriteError?: WriteErrorPolicy | undefined
+  readonly onReadError?: ReadErrorPolicy | undefined
 }
 
 /** A helper object of -object. */
@@ -111,7 +146,9 @@ export interface VmConfig {
   readonly serial: string | undefined
   /** Helper objects; ids are unique. */
   readonly objects: readonly ObjectConfig[]
-  /** Devices, in command-line order; their objects exist. */
+  /** Disk images; names are unique. */
+  readonly images: readonly ImageConfig[]
+  /** Devices, in command-line order; their objects and images exist. */
   readonly devices: readonly DeviceConfig[]
   /** QMP monitors, in command-line order. */
   readonly monitors: readonly MonitorConfig[]

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { VmConfig } from './config.ts'
+import type { RngConfig, VmConfig } from './config.ts'
 import { parseCommandLine } from './parse.ts'
 
 const KERNEL = ['-kernel', 'vmlinuz']
@@ -11,6 +11,8 @@ function configOf(line: string): VmConfig {
   return command.config
 }
 
+const rngsOf = (line: string) => configOf(line).devices as readonly RngConfig[]
+
 describe('-object and -device', () => {
   it('make an entropy device as Kata Containers asks for it', () => {
     const { objects, devices } = configOf('-object rng-random,id=objrng0,filename=/dev/urandom -device virtio-rng-device,rng=objrng0,id=virtio-rng0')
@@ -19,18 +21,18 @@ describe('-object and -device', () => {
   })
 
   it('may come in any order, with and without an id', () => {
-    const { devices } = configOf('-device virtio-rng-device,rng=r -object rng-random,id=r -device virtio-rng-device')
+    const devices = rngsOf('-device virtio-rng-device,rng=r -object rng-random,id=r -device virtio-rng-device')
     expect(devices.map(({ id, rng }) => [id, rng])).toEqual([[undefined, 'r'], [undefined, undefined]])
   })
 
   it('read QEMU\'s JSON form', () => {
     const config = configOf('-object {"qom-type":"rng-builtin","id":"r"} -device {"driver":"virtio-rng-device","rng":"r","max-bytes":1024,"period":1000}')
     expect(config.objects).toEqual([{ kind: 'rng-builtin', id: 'r' }])
-    expect(config.devices[0]?.limit).toEqual({ bytes: 1024, periodMs: 1000 })
+    expect((config.devices[0] as RngConfig).limit).toEqual({ bytes: 1024, periodMs: 1000 })
   })
 
   it('limit the rate: a period has 65536 ms unless it is given', () => {
-    expect(configOf('-device virtio-rng-device,max-bytes=64').devices[0]?.limit).toEqual({ bytes: 64, periodMs: 65536 })
+    expect(rngsOf('-device virtio-rng-device,max-bytes=64')[0]?.limit).toEqual({ bytes: 64, periodMs: 65536 })
   })
 
   it('choose what rings may be like', () => {

@@ -1,7 +1,8 @@
 /** -object and -device: from checked values to what the machine is built of, and what they mean together. */
-import type { DeviceConfig, ObjectConfig } from './config.ts'
+import type { DeviceConfig, ImageConfig, ObjectConfig } from './config.ts'
+import { checkDisks, diskConfig } from './disks.ts'
 import { optionError, printable } from './errors.ts'
-import type { NamedValues } from './interpret.ts'
+import type { NamedValues, Values } from './interpret.ts'
 import { didYouMean } from './suggest.ts'
 import { laterError } from './values.ts'
 
@@ -21,30 +22,46 @@ export function objectConfig({ name, values }: NamedValues, where: string): Obje
   }
 }
 
-/** @throws MesovirtError OPTION_MISSING */
+/** Readers of devices by name. A device of later work gets its row here, in table-devices.ts, and where machines are built: lifecycle.ts. */
+const READERS: Readonly<Record<string, (values: Values, rings: DeviceConfig['rings'], where: string) => DeviceConfig>> = {
+  'virtio-rng-device': rngConfig,
+  'virtio-blk-device': diskConfig,
+}
+
+/** @throws MesovirtError OPTION_MISSING, OPTION_VALUE */
 export function deviceConfig({ name, values }: NamedValues, where: string): DeviceConfig {
-  if (name !== 'virtio-rng-device') throw laterError(where, 'devices of this kind')
+  const read = Object.hasOwn(READERS, name) ? READERS[name] : undefined
+  if (read === undefined) throw laterError(where, 'devices of this kind')
+  return read(values, {
+    packed: values.boolean('packed') ?? true, indirect: values.boolean('indirect_desc') ?? true, eventIndex: values.boolean('event_idx') ?? true,
+  }, `${where} ${name}`)
+}
+
+function rngConfig(values: Values, rings: DeviceConfig['rings'], where: string): DeviceConfig {
   const bytes = values.number('max-bytes')
-  if (bytes === undefined && values.has('period')) throw optionError('OPTION_MISSING', `${where} ${name} period=`, 'a period limits nothing without max-bytes=; add it')
+  if (bytes === undefined && values.has('period')) throw optionError('OPTION_MISSING', `${where} period=`, 'a period limits nothing without max-bytes=; add it')
   return {
-    kind: 'virtio-rng', id: values.text('id'), rng: values.text('rng'),
-    rings: { packed: values.boolean('packed') ?? true, indirect: values.boolean('indirect_desc') ?? true, eventIndex: values.boolean('event_idx') ?? true },
+    kind: 'virtio-rng', id: values.text('id'), rng: values.text('rng'), rings,
     limit: bytes === undefined ? undefined : { bytes, periodMs: values.number('period') ?? DEFAULT_RNG_PERIOD_MS },
   }
 }
 
-/** Ids once, objects that exist, windows enough. @throws MesovirtError OPTION_CONFLICT, OPTION_MISSING, OPTION_VALUE */
-export function checkDevices(devices: readonly DeviceConfig[], objects: readonly ObjectConfig[]): void {
+/** Ids once, objects and images that exist, windows enough. @throws MesovirtError OPTION_CONFLICT, OPTION_MISSING, OPTION_VALUE */
+export function checkDevices(devices: readonly DeviceConfig[], objects: readonly ObjectConfig[], images: readonly ImageConfig[]): void {
   checkUnique('-object', objects.map(({ id }) => id))
   checkUnique('-device', devices.flatMap(({ id }) => id === undefined ? [] : [id]))
+  const disks = devices.filter((device) => device.kind === 'virtio-blk')
+  checkDisks(disks, images)
   const ids = objects.map(({ id }) => id)
-  for (const { rng } of devices) {
+  for (const device of devices) {
+    const rng = device.kind === 'virtio-rng' ? device.rng : undefined
     if (rng === undefined || ids.includes(rng)) continue
     const hint = didYouMean(rng, ids) || '; add -object rng-random,id=...'
     throw optionError('OPTION_MISSING', `-device virtio-rng-device rng=${printable(rng, 60)}`, `no object has this id${hint}`)
   }
-  if (devices.length > MAX_OTHER_DEVICES) {
-    throw optionError('OPTION_VALUE', '-device', `${devices.length} devices beside disks and network cards are given, ${MAX_OTHER_DEVICES} are possible; leave some out`)
+  const others = devices.length - disks.length
+  if (others > MAX_OTHER_DEVICES) {
+    throw optionError('OPTION_VALUE', '-device', `${others} devices beside disks and network cards are given, ${MAX_OTHER_DEVICES} are possible; leave some out`)
   }
 }
 

@@ -9,7 +9,11 @@ import type { Status, Value } from './values.ts'
 
 /** Checked values by key. Ignored keys are checked and left out. */
 export class Values {
-  readonly #values = new Map<string, Value>()
+  readonly #values: Map<string, Value>
+
+  constructor(values: readonly (readonly [string, Value])[] = []) {
+    this.#values = new Map(values)
+  }
 
   set(key: string, value: Value): void { this.#values.set(key, value) }
   has(key: string): boolean { return this.#values.has(key) }

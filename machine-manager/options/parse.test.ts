@@ -38,7 +38,7 @@ describe('a command line becomes a configuration', () => {
       smp: { cpus: 1, maxCpus: 1, sockets: 1, dies: 1, clusters: 1, cores: 1, threads: 1 },
       memory: { size: 256 * MIB, path: undefined, preallocate: false },
       boot: { kernel: 'vmlinuz', initrd: undefined, append: '' },
-      chardevs: [], serial: undefined, objects: [], devices: [], monitors: [], name: undefined, uuid: undefined, startPaused: false, daemonize: false, pidFile: undefined,
+      chardevs: [], serial: undefined, objects: [], images: [], devices: [], monitors: [], name: undefined, uuid: undefined, startPaused: false, daemonize: false, pidFile: undefined,
       log: { kind: 'none' }, actions: { reboot: 'shutdown', shutdown: 'poweroff', panic: undefined }, clock: { kind: 'host' }, trace: [],
     })
   })
@@ -238,12 +238,12 @@ describe('a mistake is one line that says what to do', () => {
     ['-uuid 1234', 'OPTION_VALUE', '-uuid 1234: not a UUID; write one as 123e4567-e89b-42d3-a456-426614174000'],
     [`-name ${'n'.repeat(256)}`, 'OPTION_VALUE', '-name guest=: the value has 256 bytes, at most 255 are allowed; shorten it'],
     [`-kernel k -append ${'a'.repeat(2048)}`, 'OPTION_VALUE', '-append: the kernel command line has 2048 bytes, Linux takes at most 2047; shorten it'],
-    ['-device virtio-blk-device,id=a,drive=b', 'OPTION_LATER', '-device virtio-blk-device: virtio devices are not in this version'],
+    ['-device virtio-net-device,id=a,netdev=b', 'OPTION_LATER', '-device virtio-net-device: virtio devices are not in this version'],
     ['-device {"driver":"pcie-root-port"}', 'OPTION_LATER', '-device pcie-root-port: PCI devices are not in this version'],
     ['-device virtio-blk-devise', 'OPTION_UNKNOWN', '-device virtio-blk-devise: not known; did you mean virtio-blk-device?'],
     ['-device {"id":"x"}', 'OPTION_MISSING', '-device: needs a driver; write it first'],
     ['-object iothread,id=i', 'OPTION_LATER', '-object iothread: I/O threads are not in this version'],
-    ['-drive file=x', 'OPTION_LATER', '-drive: disks (virtio block devices) are not in this version'],
+    ['-netdev tap,id=x', 'OPTION_LATER', '-netdev: networks (virtio net devices) are not in this version'],
     ['-vnc :1', 'OPTION_LATER', '-vnc: remote displays are not in this version'],
     ['-display gtk,full-screen=on', 'OPTION_LATER', '-display type=gtk: displays are not in this version'],
     ['-monitor stdio', 'OPTION_LATER', '-monitor type=stdio: readline monitors are not in this version'],
@@ -364,6 +364,25 @@ describe('a configuration written out as a command line', () => {
     const maxCpus = topology.sockets * topology.dies * topology.clusters * topology.cores * topology.threads
     return { cpus: Math.max(1, maxCpus - missing), maxCpus, ...topology }
   })
+  const rings = fc.record({ packed: fc.boolean(), indirect: fc.boolean(), eventIndex: fc.boolean() })
+  const writeErrors = fc.constantFrom('report', 'ignore', 'stop', 'enospc', undefined)
+  const readErrors = fc.constantFrom('report', 'ignore', 'stop', undefined)
+  const rate = fc.oneof(fc.record({ average: fc.integer({ min: 1 }) }),
+    fc.record({ average: fc.integer({ min: 1, max: 999 }), max: fc.integer({ min: 1000 }), maxSeconds: fc.integer({ min: 1, max: 60 }) }))
+  const limits = fc.option(fc.record({ opsTotal: rate, bytesRead: rate, opsSize: fc.integer({ min: 1 }) }, { requiredKeys: ['opsTotal'] }), { nil: undefined })
+  const image = fc.record({
+    id: text, filename: text, expect: fc.constant('any' as const), isRaw: fc.boolean(), readOnly: fc.boolean(), aio: fc.constantFrom('threads', 'io_uring', 'native'),
+    direct: fc.boolean(), noFlush: fc.boolean(), writeCache: fc.boolean(), discard: fc.constantFrom('unmap', 'ignore'), detectZeroes: fc.constantFrom('off', 'on', 'unmap'),
+    locking: fc.constantFrom('auto', 'on', 'off'), throttle: limits, throttleGroup: fc.option(text, { nil: undefined }),
+    serial: fc.option(fc.stringMatching(/^[a-z]{1,20}$/), { nil: undefined }), onWriteError: writeErrors, onReadError: readErrors,
+  }).map((one) => ({ ...one, direct: one.direct || one.aio === 'native' }))
+  const sizes = fc.constantFrom(undefined, 512, 4096)
+  const disk = fc.record({
+    kind: fc.constant('virtio-blk' as const), id: fc.constant(undefined), rings, serial: fc.option(fc.stringMatching(/^[a-z]{1,20}$/), { nil: undefined }),
+    queues: fc.integer({ min: 1, max: 32 }), queueSize: fc.constantFrom(4, 256, 1024), logicalBlockSize: sizes, physicalBlockSize: fc.constantFrom(undefined, 4096),
+    minIoSize: fc.constantFrom(0, 4096), optIoSize: fc.constantFrom(0, 8192), discardGranularity: fc.constantFrom(0, 4096), discard: fc.boolean(), writeZeroes: fc.boolean(),
+    writeCache: fc.constantFrom(true, false, undefined), configWce: fc.boolean(), onWriteError: writeErrors, onReadError: readErrors,
+  })
   const arbitrary: fc.Arbitrary<VmConfig> = fc.record({
     machine: fc.record({ type: fc.constant('microvm' as const), acpi: fc.constantFrom('auto', 'on', 'off'), unpackKernel: fc.constantFrom('auto', 'on', 'off'), memShare: fc.boolean(),
       dumpGuestCore: fc.boolean() }),
@@ -383,6 +402,8 @@ describe('a configuration written out as a command line', () => {
       rings: fc.record({ packed: fc.boolean(), indirect: fc.boolean(), eventIndex: fc.boolean() }),
       limit: fc.option(fc.record({ bytes: fc.integer({ min: 1 }), periodMs: fc.integer({ min: 1 }) }), { nil: undefined }),
     }), { maxLength: 5, selector: ({ id }) => id ?? {} }),
+    images: fc.uniqueArray(image, { maxLength: 5, selector: ({ id }) => id }),
+    disks: fc.array(disk, { maxLength: 4 }),
     name: fc.option(text, { nil: undefined }),
     uuid: fc.option(fc.uuid(), { nil: undefined }),
     startPaused: fc.boolean(), daemonize: fc.boolean(), pidFile: fc.option(file, { nil: undefined }),
@@ -394,9 +415,12 @@ describe('a configuration written out as a command line', () => {
       shift: fc.integer({ min: 0, max: 10 }), sleep: fc.boolean() })),
     trace: fc.constantFrom<('boot')[]>([], ['boot']),
     pretty: fc.boolean(),
-  }).map(({ pretty, rngs, ...rest }) => ({
+  }).map(({ pretty, rngs, disks, ...rest }) => ({
     ...rest,
-    devices: rngs.map((device, index) => ({ ...device, rng: rest.objects[index]?.id })),
+    devices: [
+      ...rngs.map((device, index) => ({ ...device, rng: rest.objects[index]?.id })),
+      ...rest.images.slice(0, disks.length).map(({ id }, index) => ({ ...(disks[index] as (typeof disks)[number]), drive: id })),
+    ],
     // Counted time leaves the software CPU only.
     accelerator: rest.clock.kind === 'host' ? rest.accelerator : { candidates: ['tcg'] as const, chosenBy: rest.accelerator.chosenBy },
     serial: rest.chardevs[0]?.label,

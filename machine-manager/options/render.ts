@@ -1,7 +1,8 @@
 /** VmConfig -> the canonical command line that parses to the same value: for logs, and as the test of the parser. */
-import type { ChardevConfig, DeviceConfig, MonitorConfig, VmConfig } from './config.ts'
+import type { ChardevConfig, DeviceConfig, ImageConfig, MonitorConfig, VmConfig } from './config.ts'
 import { renderKeyValues } from './grammar.ts'
 import type { KeyValue } from './grammar.ts'
+import { THROTTLE_KEYS } from './table-disks.ts'
 import { formatSize } from './values.ts'
 
 const onOff = (value: boolean) => (value ? 'on' : 'off')
@@ -30,6 +31,7 @@ export function renderArguments(config: VmConfig): string[] {
   for (const chardev of config.chardevs) add('chardev', renderChardev(chardev))
   if (config.serial !== undefined) add('serial', `chardev:${config.serial}`)
   for (const { kind, ...keys } of config.objects) add('object', renderKeyValues(pairs({ 'qom-type': kind, ...keys }), 'qom-type'))
+  for (const image of config.images) add('drive', renderImage(image))
   for (const device of config.devices) add('device', renderDevice(device))
   for (const monitor of config.monitors) add('mon', renderMonitor(monitor))
   // With its key, or a machine named help would print what -name accepts.
@@ -59,10 +61,36 @@ function renderChardev(config: ChardevConfig): string {
   }
 }
 
-function renderDevice({ kind, id, rng, limit, rings }: DeviceConfig): string {
+function renderImage(image: ImageConfig): string {
+  const { throttle = {} } = image
+  const rates = Object.fromEntries(THROTTLE_KEYS.flatMap(({ key, rate }) => {
+    const { average, max, maxSeconds } = throttle[rate] ?? {}
+    return [[`throttling.${key}`, average], [`throttling.${key}-max`, max], [`throttling.${key}-max-length`, maxSeconds]]
+  }))
   return renderKeyValues(pairs({
-    driver: `${kind}-device`, id, rng, 'max-bytes': limit?.bytes, period: limit?.periodMs, packed: rings.packed, indirect_desc: rings.indirect, event_idx: rings.eventIndex,
+    id: image.id, file: image.filename, format: image.isRaw === true ? 'raw' : undefined, readonly: image.readOnly, aio: image.aio, direct: image.direct,
+    'cache.no-flush': image.noFlush, 'cache.writeback': image.writeCache, discard: image.discard, 'detect-zeroes': image.detectZeroes, locking: image.locking,
+    serial: image.serial, werror: image.onWriteError, rerror: image.onReadError, ...rates, 'throttling.iops-size': throttle.opsSize, 'throttling.group': image.throttleGroup,
+  }))
+}
+
+function renderDevice(device: DeviceConfig): string {
+  const { kind, id, rings } = device
+  return renderKeyValues(pairs({
+    driver: `${kind}-device`, id, ...deviceMembers(device), packed: rings.packed, indirect_desc: rings.indirect, event_idx: rings.eventIndex,
   }), 'driver')
+}
+
+function deviceMembers(device: DeviceConfig): Parameters<typeof pairs>[0] {
+  switch (device.kind) {
+    case 'virtio-rng': return { rng: device.rng, 'max-bytes': device.limit?.bytes, period: device.limit?.periodMs }
+    case 'virtio-blk': return {
+      drive: device.drive, serial: device.serial, 'num-queues': device.queues, 'queue-size': device.queueSize, logical_block_size: device.logicalBlockSize,
+      physical_block_size: device.physicalBlockSize, min_io_size: device.minIoSize, opt_io_size: device.optIoSize, discard_granularity: device.discardGranularity,
+      discard: device.discard, 'write-zeroes': device.writeZeroes, 'write-cache': device.writeCache === undefined ? 'auto' : device.writeCache,
+      'config-wce': device.configWce, werror: device.onWriteError, rerror: device.onReadError,
+    }
+  }
 }
 
 function renderMonitor(monitor: MonitorConfig): string {

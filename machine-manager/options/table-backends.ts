@@ -2,6 +2,7 @@
 import type { OptionSpec, SubOption, Variant } from './option-types.ts'
 import { ID, ON_OFF, PATH, TEXT_255, ignored, later } from './option-types.ts'
 import { DEVICES, OBJECTS } from './table-devices.ts'
+import { BLOCK_NODES, DRIVE } from './table-disks.ts'
 
 /** sockaddr_un.sun_path of Linux holds 108 bytes with the ending zero. */
 export const MAX_SOCKET_PATH_BYTES = 107
@@ -69,10 +70,10 @@ export const BACKEND_OPTIONS: readonly OptionSpec[] = [
   },
   { name: 'device', group: 'Devices and back-ends', repeatable: true, help: 'Adds a device.', argument: 'DRIVER[,key=value...]',
     form: { kind: 'variants', key: 'driver', common: [], variants: DEVICES } },
-  { name: 'drive', group: 'Devices and back-ends', repeatable: true, form: { kind: 'unread' }, help: 'Disk image for a device.',
-    status: later('disks (virtio block devices)') },
-  { name: 'blockdev', group: 'Devices and back-ends', repeatable: true, form: { kind: 'unread' }, help: 'Disk image for a device.',
-    status: later('disks (virtio block devices)') },
+  { name: 'drive', group: 'Devices and back-ends', repeatable: true, argument: 'id=ID,file=PATH[,key=value...]', form: { kind: 'keys', sub: DRIVE },
+    help: 'A disk image for -device virtio-blk-device,drive=ID.' },
+  { name: 'blockdev', group: 'Devices and back-ends', repeatable: true, argument: '[driver=]raw|file|host_device,node-name=ID[,key=value...]',
+    form: { kind: 'variants', key: 'driver', common: [], variants: BLOCK_NODES }, help: 'A disk image in QEMU\'s newer spelling.' },
   { name: 'netdev', group: 'Devices and back-ends', repeatable: true, form: { kind: 'unread' }, help: 'Network back-end for a device.',
     status: later('networks (virtio net devices)') },
   { name: 'object', group: 'Devices and back-ends', repeatable: true, help: 'Adds a helper object.', argument: 'KIND,id=ID[,key=value...]',

@@ -1,6 +1,7 @@
 /** Devices and objects, with the names of those that StratoVirt and QEMU have and later work brings: an error can then name the work instead of denying the name. */
 import type { MachineType, SubOption, Variant } from './option-types.ts'
 import { ID, ON_OFF, PATH, later } from './option-types.ts'
+import { VIRTIO_BLK } from './table-disks.ts'
 
 const LIGHT: readonly MachineType[] = ['microvm']
 const STANDARD: readonly MachineType[] = ['q35', 'virt']
@@ -28,9 +29,10 @@ const VIRTIO_RNG: readonly SubOption[] = [
 
 export const DEVICES: readonly Variant[] = [
   { name: 'virtio-rng-device', machines: LIGHT, help: 'random bytes of the host for the guest (/dev/hwrng)', sub: [...VIRTIO, ...VIRTIO_RNG] },
-  ...family('virtio devices', STANDARD, 'virtio-rng-pci'),
+  { name: 'virtio-blk-device', aliases: ['virtio-blk'], machines: LIGHT, help: 'a disk (/dev/vda and so on, in the order of the command line)', sub: [...VIRTIO, ...VIRTIO_BLK] },
+  ...family('virtio devices', STANDARD, 'virtio-rng-pci virtio-blk-pci'),
   ...onBothTransports('virtio devices',
-    'virtio-blk virtio-net virtio-serial virtio-balloon virtio-mem virtio-pmem virtio-input virtio-multitouch virtio-gpu virtio-scsi'),
+    'virtio-net virtio-serial virtio-balloon virtio-mem virtio-pmem virtio-input virtio-multitouch virtio-gpu virtio-scsi'),
   ...family('virtio devices', ['microvm', 'q35', 'virt'], 'virtconsole virtserialport'),
   ...onBothTransports('vhost devices', 'vhost-vsock vhost-user-blk vhost-user-fs vhost-user-gpu'),
   ...family('PCI devices', STANDARD, 'pcie-root-port pcie-demo-dev'),

@@ -93,9 +93,10 @@ describe('commands', () => {
   it('lists exactly these commands and events', async () => {
     const { run } = setup()
     expect((await run('query-commands') as { name: string }[]).map(({ name }) => name).sort()).toEqual([
-      'cont', 'human-monitor-command', 'mesovirt-query-jit', 'qmp_capabilities', 'query-chardev', 'query-commands', 'query-cpus', 'query-cpus-fast', 'query-events', 'query-kvm',
-      'query-machines', 'query-name', 'query-status', 'query-target', 'query-uuid', 'query-version', 'quit', 'stop', 'system_powerdown', 'system_reset', 'x-query-jit'])
-    expect((await run('query-events') as { name: string }[]).map(({ name }) => name).sort()).toEqual(['POWERDOWN', 'RESET', 'RESUME', 'SHUTDOWN', 'STOP'])
+      'cont', 'human-monitor-command', 'mesovirt-query-jit', 'qmp_capabilities', 'query-chardev', 'query-commands', 'query-cpus', 'query-cpus-fast',
+      'query-events', 'query-kvm', 'query-machines', 'query-name', 'query-status', 'query-target', 'query-uuid', 'query-version', 'quit', 'stop',
+      'system_powerdown', 'system_reset', 'x-query-jit'])
+    expect((await run('query-events') as { name: string }[]).map(({ name }) => name).sort()).toEqual(['BLOCK_IO_ERROR', 'POWERDOWN', 'RESET', 'RESUME', 'SHUTDOWN', 'STOP'])
   })
 
   it('sends the shapes of StratoVirt and QEMU, members in alphabetical order', async () => {

@@ -12,6 +12,8 @@ export const EVENTS: readonly { readonly name: VmEvent['name']; readonly doc: st
   { name: 'RESUME', doc: 'The machine runs again.', data: '`{}`' },
   { name: 'RESET', doc: 'The machine was restarted.', data: '`{guest: boolean, reason: string}`' },
   { name: 'SHUTDOWN', doc: 'The machine has ended or is about to.', data: '`{guest: boolean, reason: string}`' },
+  { name: 'BLOCK_IO_ERROR', doc: 'A disk failed on the host\'s side; the machine stops where `action` is `stop`, and tries again at `cont`.',
+    data: '`{action: "report" | "ignore" | "stop", device: string, node-name: string, nospace: boolean, operation: "read" | "write", reason: string}`' },
   { name: 'POWERDOWN', doc: 'The power button was pressed.', data: '`{}`' },
 ]
 

@@ -24,7 +24,7 @@ const METAPACKAGES: Readonly<Record<Flavour, { readonly name: string; readonly d
   generic: { name: 'linux-image-amd64', dependency: /^linux-image-\d.*-amd64(-unsigned)?$/ },
 }
 /** Modules of Debian's kernels, each after those it needs: virtio devices, the power button's driver and the device acpid reads it from. */
-const MODULES = ['virtio_ring.ko', 'virtio.ko', 'virtio_mmio.ko', 'virtio-rng.ko', 'button.ko', 'evdev.ko']
+const MODULES = ['virtio_ring.ko', 'virtio.ko', 'virtio_mmio.ko', 'virtio_blk.ko', 'virtio-rng.ko', 'button.ko', 'evdev.ko']
 const BUSYBOX_PACKAGE = 'busybox-static'
 
 export interface FetchGuestOptions {

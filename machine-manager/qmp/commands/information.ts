@@ -8,7 +8,7 @@ const ARCHITECTURE = 'x86_64'
 
 const queryStatus = defineCommand({
   name: 'query-status',
-  doc: 'Run state of the machine: `prelaunch`, `running`, `paused`, `shutdown`, `internal-error` or `guest-panicked`.',
+  doc: 'Run state of the machine: `prelaunch`, `running`, `paused`, `io-error`, `shutdown`, `internal-error` or `guest-panicked`.',
   arguments: {},
   returns: '`{running: boolean, singlestep: false, status: string}`',
   example: '{"execute":"query-status"}',

@@ -34,6 +34,7 @@ const cont = defineCommand({
       case 'running': return {}
       case 'prelaunch':
       case 'paused':
+      case 'io-error':
         await vm.cont()
         return {}
       default: throw new QmpError('GenericError', 'Resetting the Virtual Machine is required')
