@@ -22,7 +22,7 @@ import type { VirtioDeviceOptions } from '../machine/light-virtio.ts'
 import type { AcceleratorFactory } from './accelerator.ts'
 import type { Monitors } from './monitors.ts'
 import type { ObjectConfig, VmConfig } from './options/config.ts'
-import type { ChardevInfo, CpuInfo, VirtualMachine } from './vm.ts'
+import type { ChardevInfo, CpuInfo, DiskControl, VirtualMachine } from './vm.ts'
 
 const log = logger('lifecycle')
 
@@ -70,8 +70,7 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
     atEnd(() => backend.close())
   }
 
-  const built: { machine?: LightMachine } = {}
-  const disks = new Disks(() => built.machine?.clock)
+  const disks = new Disks()
   atEnd(() => disks.close())
   for (const image of config.images) disks.open(image)
 
@@ -97,12 +96,12 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
   const serial = config.serial === undefined ? undefined : backends.get(config.serial)
   const machine = await buildOnAccelerator(config.accelerator, { memory: config.memory.size, notice },
     (accelerator) => new LightMachine({ ...machineOptions(config, serial, accelerator), virtio, ramBacking: ramBacking(config, progress.show) }))
-  built.machine = machine
+  disks.machine = machine
   atEnd(() => machine.close())
   quit = (reason) => machine.quit(reason)
 
   const monitors: { current?: Monitors } = {}
-  const vm = asVirtualMachine(config, machine, () => [...backendInfo(config, backends), ...monitors.current?.chardevs() ?? []])
+  const vm = asVirtualMachine(config, machine, disks, () => [...backendInfo(config, backends), ...monitors.current?.chardevs() ?? []])
   if (monitorModule !== undefined) {
     monitors.current = await (await monitorModule).openMonitors(config, vm, log)
     const { close } = monitors.current
@@ -123,6 +122,7 @@ function machineOptions(config: VmConfig, serial: CharBackend | undefined, accel
   const { smp, clock, boot, actions, machine, memory } = config
   return {
     memory: memory.size, kernel: boot.kernel, initrd: boot.initrd, commandLine: boot.append, acpi: machine.acpi, unpackKernel: machine.unpackKernel, clock, serial, accelerator,
+    diskSlots: machine.hotplug === 'auto' ? config.monitors.length > 0 : machine.hotplug === 'on',
     topology: { cpus: smp.cpus, sockets: smp.sockets, dies: smp.dies, cores: smp.clusters * smp.cores, threads: smp.threads },
     onGuestReset: actions.reboot,
     onShutdown: actions.shutdown,
@@ -154,7 +154,7 @@ function backendInfo(config: VmConfig, backends: ReadonlyMap<string, CharBackend
   return [...backends.values()].map(({ label, filename }) => ({ label, filename, frontendOpen: label === config.serial }))
 }
 
-function asVirtualMachine(config: VmConfig, machine: LightMachine, chardevs: () => readonly ChardevInfo[]): VirtualMachine {
+function asVirtualMachine(config: VmConfig, machine: LightMachine, disks: DiskControl, chardevs: () => readonly ChardevInfo[]): VirtualMachine {
   const { smp } = config
   const cpuInfo = (index: number): CpuInfo => {
     const core = Math.floor(index / smp.threads)
@@ -178,6 +178,7 @@ function asVirtualMachine(config: VmConfig, machine: LightMachine, chardevs: () 
     quit: (reason) => machine.quit(reason),
     cpus: () => Array.from({ length: smp.cpus }, (_, index) => cpuInfo(index)),
     chardevs,
+    disks,
     registers: (index) => machine.registers(index),
     acceleratorStatistics: () => machine.acceleratorStatistics(),
     memoryTree: () => machine.memoryTree(),

@@ -1,6 +1,8 @@
 /** What QMP and the command line may ask of a running machine: the one interface between steering and machine. */
 
 import type { AcceleratorStatistics } from '../hypervisor/hypervisor.ts'
+import type { BlockImageConfig, BlockStatistics } from '../device-model/block/config.ts'
+import type { ThrottleLimits } from '../device-model/block/throttle.ts'
 import type { DiskErrorData } from '../machine/light.ts'
 
 /** QEMU's run states that this project can be in. */
@@ -13,6 +15,7 @@ export type ShutdownReason =
 export type VmEvent =
   | { readonly name: 'STOP' | 'RESUME' | 'POWERDOWN'; readonly data?: undefined }
   | { readonly name: 'BLOCK_IO_ERROR'; readonly data: DiskErrorData }
+  | { readonly name: 'DEVICE_DELETED'; readonly data: { readonly device: string; readonly path: string } }
   | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: ShutdownReason } }
 
 export interface CpuInfo {
@@ -24,6 +27,40 @@ export interface CpuInfo {
 }
 
 export interface ChardevInfo { readonly label: string; readonly filename: string; readonly frontendOpen: boolean }
+
+/** A disk image and the disk that shows it. */
+export interface DiskInfo {
+  readonly config: BlockImageConfig
+  /** Whether a disk of the machine shows it. */
+  readonly used: boolean
+  /** Of that disk, where it has one. */
+  readonly deviceId: string | undefined
+  readonly writeCache: boolean
+  /** bytes */
+  readonly size: number
+  /** Bytes that the file takes on the host. */
+  readonly actualSize: number
+  readonly ioStatus: 'ok' | 'failed' | 'nospace'
+  readonly statistics: Readonly<BlockStatistics>
+  readonly throttle: ThrottleLimits | undefined
+}
+
+/** Disks and their images. What is given a name fails with DISK_NAME where nothing has it. */
+export interface DiskControl {
+  list(): readonly DiskInfo[]
+  /** @param name of an image or a device; @param bytes a multiple of 512. @throws MesovirtError DISK_FILE */
+  resize(name: string, bytes: number): void
+  /** @param values members of block_set_io_throttle: bps, iops_rd_max, ... @throws MesovirtError OPTION_CONFLICT, OPTION_MISSING, OPTION_VALUE */
+  setThrottle(name: string, values: Readonly<Record<string, number>>): void
+  /** Opens an image. @param members of blockdev-add. @throws MesovirtError OPTION_..., DISK_... */
+  add(members: Readonly<Record<string, unknown>>): Promise<void>
+  /** Closes an image that no disk shows. */
+  remove(nodeName: string): Promise<void>
+  /** Shows an image in a slot. @param members of device_add. @throws MesovirtError DISK_SLOT */
+  plug(members: { readonly driver: string; readonly id: string; readonly [key: string]: unknown }): void
+  /** Empties a slot and closes its image: DEVICE_DELETED. */
+  unplug(id: string): Promise<void>
+}
 
 export interface VirtualMachine {
   readonly name: string | undefined
@@ -44,6 +81,7 @@ export interface VirtualMachine {
   quit(reason: ShutdownReason): void
   cpus(): readonly CpuInfo[]
   chardevs(): readonly ChardevInfo[]
+  readonly disks: DiskControl
   /** Text of `info registers` for one vCPU; pauses it for the time of reading. */
   registers(cpuIndex: number): Promise<string>
   /** What the accelerator has done since the last reset. */

@@ -15,7 +15,8 @@ import type { BootPhase } from '../device-model/platform-ports.ts'
 import { Uart16550, UART16550_SHADOW, UART16550_SIZE } from '../device-model/uart16550.ts'
 import type { Hypervisor, RamRequest } from '../hypervisor/hypervisor.ts'
 import { VirtioWindows } from './light-virtio.ts'
-import type { PlacedDevice, VirtioBlkOptions, VirtioDeviceOptions } from './light-virtio.ts'
+import type { LightDisk } from './light-disks.ts'
+import type { VirtioDeviceOptions } from './light-virtio.ts'
 import type { BlkError } from '../device-model/virtio/blk.ts'
 
 const MIB = 2 ** 20, GIB = 2 ** 30
@@ -71,7 +72,9 @@ export interface LightBoardOptions {
   readonly onReset: () => void
   readonly onPowerOff: () => void
   readonly onBootPhase: ((phase: BootPhase) => void) | undefined
-  readonly onDiskError: (disk: VirtioBlkOptions, error: BlkError) => void
+  /** Every window for disks has one, empty or not. */
+  readonly diskSlots: boolean
+  readonly onDiskError: (disk: LightDisk, error: BlkError) => void
   readonly log: (message: string) => void
 }
 
@@ -124,7 +127,7 @@ export class LightBoard {
     this.#uart = options.serial === undefined ? undefined : this.#addSerial(options.serial)
     this.ports.commit()
     this.#virtio = this.memory.transaction(() => new VirtioWindows(options.virtio, {
-      memoryRoot: this.memory.root, ram: this.ram, bus: this.bus, clock, events, repeatable: options.repeatable, line, onDiskError: options.onDiskError,
+      memoryRoot: this.memory.root, ram: this.ram, bus: this.bus, clock, events, repeatable: options.repeatable, line, onDiskError: options.onDiskError, diskSlots: options.diskSlots,
     }))
   }
 
@@ -153,12 +156,13 @@ export class LightBoard {
   }
 
   resumeDevices(): void {
+    for (const disk of this.#virtio.disks) disk.ioStatus = 'ok'
     this.#virtio.resume()
   }
 
-  /** In the order of their windows. */
-  get virtioDevices(): readonly PlacedDevice[] {
-    return this.#virtio.devices
+  /** In the order of their slots. */
+  get disks(): readonly LightDisk[] {
+    return this.#virtio.disks
   }
 
   pressPowerButton(): void {

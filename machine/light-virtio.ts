@@ -8,7 +8,6 @@ import { Region } from '../address-space/region.ts'
 import type { Clock, DeviceEvents, InterruptLine } from '../device-model/contracts.ts'
 import type { BlockImage } from '../device-model/block/image.ts'
 import type { RandomSource } from '../device-model/random-source.ts'
-import { VirtioBlk } from '../device-model/virtio/blk.ts'
 import type { BlkError, BlkOptions } from '../device-model/virtio/blk.ts'
 import type { VirtioDevice } from '../device-model/virtio/device.ts'
 import { VirtioMmio, VIRTIO_MMIO_SHADOW, VIRTIO_MMIO_SIZE } from '../device-model/virtio/mmio.ts'
@@ -16,6 +15,7 @@ import type { RingOptions } from '../device-model/virtio/mmio.ts'
 import { VirtioRng } from '../device-model/virtio/rng.ts'
 import type { RngLimit } from '../device-model/virtio/rng.ts'
 import { MesovirtError } from '../host/errors.ts'
+import { EMPTY_SLOT, LightDisk } from './light-disks.ts'
 
 const BASE = 0xf010_0000
 const FIRST_INTERRUPT = 5
@@ -68,13 +68,13 @@ export interface VirtioBoard {
   /** Writes are never posted. */
   readonly repeatable: boolean
   line(gsi: number): InterruptLine
-  onDiskError(disk: VirtioBlkOptions, error: BlkError): void
+  onDiskError(disk: LightDisk, error: BlkError): void
+  /** Every window for disks has one, empty or not, so that disks can come and go. */
+  readonly diskSlots: boolean
 }
 
 /** A device in its window. */
 export interface PlacedDevice {
-  readonly options: VirtioDeviceOptions
-  readonly device: VirtioDevice
   readonly window: VirtioWindow
   readonly mmio: VirtioMmio
 }
@@ -82,13 +82,17 @@ export interface PlacedDevice {
 export class VirtioWindows {
   /** In ascending order of their windows. */
   readonly devices: readonly PlacedDevice[]
+  /** In ascending order of their slots. */
+  readonly disks: readonly LightDisk[]
 
   /** @throws MesovirtError VIRTIO_WINDOWS for more devices than there are windows */
   constructor(devices: readonly VirtioDeviceOptions[], board: VirtioBoard) {
-    this.devices = assignWindows(devices).map(({ options, window }) => {
-      const device = make(options, board)
-      return { options, device, window, mmio: place(device, options.rings, window, board) }
+    const disks: LightDisk[] = []
+    this.devices = assignWindows(devices, board.diskSlots).map(({ options, window }) => {
+      const device = make(options, board, disks)
+      return { window, mmio: place(device, options.rings, window, board) }
     })
+    this.disks = disks
   }
 
   /** Those that hold a device, in ascending order. */
@@ -111,7 +115,7 @@ export class VirtioWindows {
 }
 
 /** The windows of the devices of each kind, in their order. */
-function assignWindows(devices: readonly VirtioDeviceOptions[]): { options: VirtioDeviceOptions; window: VirtioWindow }[] {
+function assignWindows(devices: readonly VirtioDeviceOptions[], diskSlots: boolean): { options: VirtioDeviceOptions; window: VirtioWindow }[] {
   return (['disks', 'devices'] as const).flatMap((kind) => {
     const { first, count } = VIRTIO_WINDOWS[kind]
     const ours = devices.filter((options) => WINDOWS_OF[options.kind] === kind)
@@ -119,7 +123,8 @@ function assignWindows(devices: readonly VirtioDeviceOptions[]): { options: Virt
       const what = kind === 'disks' ? 'disks' : 'virtio devices beside disks and network cards'
       throw new MesovirtError('VIRTIO_WINDOWS', `there are ${ours.length} ${what}, and room for ${count}; leave some out`)
     }
-    return ours.map((options, index) => ({ options, window: virtioWindow(first + index) }))
+    const empty = kind === 'disks' && diskSlots ? Array.from({ length: count - ours.length }, () => ({ kind: 'virtio-blk', blk: EMPTY_SLOT, image: undefined }) as const) : []
+    return [...ours, ...empty].map((options, index) => ({ options, window: virtioWindow(first + index) }))
   })
 }
 
@@ -138,10 +143,15 @@ export function announceWindows(commandLine: string, windows: readonly VirtioWin
   return commandLine.slice(0, at) + words + (at === 0 && words !== '' && commandLine !== '' ? ' ' : '') + commandLine.slice(at)
 }
 
-function make(options: VirtioDeviceOptions, { clock, events, onDiskError }: VirtioBoard): VirtioDevice {
+function make(options: VirtioDeviceOptions, { clock, events, onDiskError }: VirtioBoard, disks: LightDisk[]): VirtioDevice {
   switch (options.kind) {
     case 'virtio-rng': return VirtioRng.create({ source: options.source, limit: options.limit, clock, events })
-    case 'virtio-blk': return VirtioBlk.create({ options: options.blk, image: options.image, events, onError: (error) => onDiskError(options, error) })
+    case 'virtio-blk': {
+      const { id, blk, image } = options
+      const disk = new LightDisk({ slot: disks.length, id, blk, image, events, onError: onDiskError })
+      disks.push(disk)
+      return disk.device
+    }
   }
 }
 

@@ -14,7 +14,8 @@ import type { AcceleratorStatistics, CpuTopology, Hypervisor, HypervisorEvent, H
 import { buildAcpi } from './acpi/build.ts'
 import { LightBoard, LIGHT_MEMORY, splitRam } from './light-board.ts'
 import { announceWindows } from './light-virtio.ts'
-import type { VirtioBlkOptions, VirtioDeviceOptions } from './light-virtio.ts'
+import type { LightDisk, PluggedDisk } from './light-disks.ts'
+import type { VirtioDeviceOptions } from './light-virtio.ts'
 
 export type RunState = 'prelaunch' | 'running' | 'paused' | 'io-error' | 'shutdown' | 'internal-error'
 
@@ -24,6 +25,7 @@ export type ShutdownReason = 'host-qmp-quit' | 'host-qmp-system-reset' | 'host-s
 export type MachineEvent =
   | { readonly name: 'STOP' | 'RESUME' | 'POWERDOWN'; readonly data?: undefined }
   | { readonly name: 'BLOCK_IO_ERROR'; readonly data: DiskErrorData }
+  | { readonly name: 'DEVICE_DELETED'; readonly data: { readonly device: string; readonly path: string } }
   | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: ShutdownReason } }
 
 /** An operation on a disk failed on the host's side. */
@@ -66,6 +68,8 @@ export interface LightMachineOptions {
   readonly serial?: CharBackend | undefined
   /** Virtio devices; those of a kind get their windows in this order: at most four disks, and five beside disks and network cards. */
   readonly virtio?: readonly VirtioDeviceOptions[] | undefined
+  /** The machine always has four disks, of which some may be empty slots for `plugDisk`. */
+  readonly diskSlots?: boolean | undefined
   /** What a guest's reset does; default `shutdown`, as callers of microvms expect. */
   readonly onGuestReset?: 'reset' | 'shutdown' | undefined
   /** What a shutdown does: end the machine (default), or keep it paused for inspection. */
@@ -131,6 +135,7 @@ export class LightMachine {
       serial: options.serial, virtio: options.virtio ?? [], repeatable: clock.kind === 'instruction-count', log, onBootPhase: options.onBootPhase,
       onReset: () => this.#guestRequest('guest-reset'),
       onPowerOff: () => this.#guestRequest('guest-shutdown'),
+      diskSlots: options.diskSlots ?? false,
       onDiskError: (disk, error) => this.#onDiskError(disk, error),
     })
   }
@@ -224,6 +229,26 @@ export class LightMachine {
     this.#closed = true
     await this.#hypervisor.close()
     this.board.close()
+  }
+
+  /** In the order of their slots; one without an image is an empty slot. */
+  get disks(): readonly LightDisk[] {
+    return this.board.disks
+  }
+
+  /** Fills a slot; the guest is told. @throws MesovirtError DISK_SLOT */
+  plugDisk(slot: number, disk: PluggedDisk): void {
+    const place = this.disks[slot]
+    if (place === undefined) throw new MesovirtError('DISK_SLOT', `there is no disk slot ${slot}; ${this.disks.length === 0 ? 'this machine has none' : `use 0 to ${this.disks.length - 1}`}`)
+    if (place.image !== undefined) throw new MesovirtError('DISK_SLOT', `disk slot ${slot} is taken by ${place.id ?? place.image.config.id}; use another one`)
+    place.plug(disk)
+  }
+
+  /** Empties a slot; the guest is told, and not asked. */
+  unplugDisk(disk: LightDisk): void {
+    const id = disk.id ?? ''
+    disk.unplug()
+    this.#emit({ name: 'DEVICE_DELETED', data: { device: id, path: id } })
   }
 
   threadId(cpu: number): number {
@@ -379,7 +404,7 @@ export class LightMachine {
     this.#end(how)
   }
 
-  #onDiskError({ id, image }: VirtioBlkOptions, { operation, action, noSpace, errno }: BlkError): void {
+  #onDiskError({ id, image }: LightDisk, { operation, action, noSpace, errno }: BlkError): void {
     this.#emit({ name: 'BLOCK_IO_ERROR', data: { device: id ?? '', 'node-name': image?.config.id ?? '', operation, action, nospace: noSpace, reason: errnoName(errno) } })
     if (action === 'stop') void this.#serial(() => this.#pauseAs('io-error'))
   }

@@ -18,7 +18,7 @@ function times(limits: ThrottleLimits, requests: readonly (readonly ['read' | 'w
 const reads = (count: number, bytes = 512) => Array.from({ length: count }, () => ['read', bytes] as const)
 
 describe('limits', () => {
-  it('let a tenth of a second\'s worth go at once, and then so many a second', () => {
+  it('let the worth of a tenth of a second go at once, and then so many a second', () => {
     const went = times({ opsTotal: { average: 100 } }, reads(211))
     expect(went.filter((at) => at === 0)).toHaveLength(11)
     expect(went.at(-1)).toBe(2000)

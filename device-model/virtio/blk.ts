@@ -75,8 +75,8 @@ export class VirtioBlk implements VirtioDevice {
   readonly queueSizes: readonly number[]
   readonly config: Uint8Array
   readonly guestErrors: GuestErrors
-  readonly options: BlkOptions
   readonly #wiring: VirtioBlkWiring
+  #options: BlkOptions
   #image: BlockImage | undefined
   #host: VirtioHost | undefined
   #queues: readonly (VirtQueue | undefined)[] = []
@@ -93,7 +93,7 @@ export class VirtioBlk implements VirtioDevice {
   constructor(state: VirtioBlkState, wiring: VirtioBlkWiring) {
     this.#wiring = wiring
     const { options } = wiring
-    this.options = options
+    this.#options = options
     this.guestErrors = new GuestErrors(this.name, wiring.events)
     this.features = F_SEG_MAX | F_GEOMETRY | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY | (options.readOnly ? F_RO : 0n) | (options.configWce ? F_CONFIG_WCE : 0n)
       | (options.queues > 1 ? F_MQ : 0n) | (options.discard && !options.readOnly ? F_DISCARD : 0n) | (options.writeZeroes && !options.readOnly ? F_WRITE_ZEROES : 0n)
@@ -121,6 +121,10 @@ export class VirtioBlk implements VirtioDevice {
     return this.#image
   }
 
+  get options(): BlkOptions {
+    return this.#options
+  }
+
   attach(host: VirtioHost): void {
     this.#host = host
   }
@@ -145,8 +149,9 @@ export class VirtioBlk implements VirtioDevice {
     this.config[WRITEBACK] = value
   }
 
-  /** The disk has another size than before, or there is another one, or none: the driver is told. */
-  changeImage(image: BlockImage | undefined): void {
+  /** The disk has another size than before, or there is another one, or none: the driver is told. @param options of the disk that comes */
+  changeImage(image: BlockImage | undefined, options: Pick<BlkOptions, 'serial' | 'onWriteError' | 'onReadError'> = this.#options): void {
+    this.#options = { ...this.#options, ...options }
     const isOther = image !== this.#image
     if (isOther) this.#abandon()
     this.#image = image
@@ -166,7 +171,7 @@ export class VirtioBlk implements VirtioDevice {
     this.#pending.clear()
     this.#queues = []
     this.#negotiated = 0n
-    this.config[WRITEBACK] = this.options.writeCache ? 1 : 0
+    this.config[WRITEBACK] = this.#options.writeCache ? 1 : 0
   }
 
   /** Requests of other queues begin anew: nothing of them had been told. */
@@ -262,7 +267,7 @@ export class VirtioBlk implements VirtioDevice {
     const { chain } = request
     if (chain.writableLength - 1 < ID_BYTES) return this.#refuse(request, 'a question for the serial number with too little room for it')
     const text = new Uint8Array(chain.writableLength - 1)
-    text.set(Buffer.from(this.options.serial ?? '').subarray(0, ID_BYTES))
+    text.set(Buffer.from(this.#options.serial ?? '').subarray(0, ID_BYTES))
     copyTo(chain.writable, 0, text.subarray(0, ID_BYTES))
     this.#finish(request, S_OK)
   }
@@ -300,12 +305,12 @@ export class VirtioBlk implements VirtioDevice {
   }
 
   get #hasWriteCache(): boolean {
-    return (this.#negotiated & F_CONFIG_WCE) !== 0n ? this.config[WRITEBACK] === 1 : (this.#negotiated & F_FLUSH) !== 0n && this.options.writeCache
+    return (this.#negotiated & F_CONFIG_WCE) !== 0n ? this.config[WRITEBACK] === 1 : (this.#negotiated & F_FLUSH) !== 0n && this.#options.writeCache
   }
 
   get #shape() {
     const image = this.#image
-    return { size: image?.size ?? 0, readOnly: this.options.readOnly || image?.config.readOnly === true }
+    return { size: image?.size ?? 0, readOnly: this.#options.readOnly || image?.config.readOnly === true }
   }
 
   #refuse(request: Request, kind: string): void {
@@ -316,7 +321,7 @@ export class VirtioBlk implements VirtioDevice {
   #ended(request: Request, operation: 'read' | 'write', errno: number): void {
     if (errno === 0) return this.#finish(request, S_OK)
     const noSpace = errno === ENOSPC
-    const policy = operation === 'read' ? this.options.onReadError : this.options.onWriteError
+    const policy = operation === 'read' ? this.#options.onReadError : this.#options.onWriteError
     const action = policy === 'enospc' ? noSpace ? 'stop' : 'report' : policy
     if (action === 'stop') this.#stopped.push(request)
     this.#wiring.onError?.({ operation, action, noSpace, errno })

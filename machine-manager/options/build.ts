@@ -243,15 +243,18 @@ function checkReferences(draft: Draft): void {
 }
 
 function machineConfig(values: Values): MachineConfig {
-  const acpi = values.text('acpi')
-  const unpackKernel = values.text('unpack-kernel')
   return {
     type: 'microvm',
-    acpi: acpi === 'on' || acpi === 'off' ? acpi : 'auto',
-    unpackKernel: unpackKernel === 'on' || unpackKernel === 'off' ? unpackKernel : 'auto',
+    acpi: onOffAuto(values.text('acpi')),
+    unpackKernel: onOffAuto(values.text('unpack-kernel')),
+    hotplug: onOffAuto(values.text('hotplug')),
     memShare: values.boolean('mem-share') ?? false,
     dumpGuestCore: values.boolean('dump-guest-core') ?? true,
   }
+}
+
+function onOffAuto(text: string | undefined): 'on' | 'off' | 'auto' {
+  return text === 'on' || text === 'off' ? text : 'auto'
 }
 
 /**

@@ -13,6 +13,8 @@ export interface MachineConfig {
   readonly acpi: 'auto' | 'on' | 'off'
   /** Whether a bzImage is unpacked on the host. */
   readonly unpackKernel: 'auto' | 'on' | 'off'
+  /** Whether there are slots for disks that come later; auto: where a monitor could ask for that. */
+  readonly hotplug: 'auto' | 'on' | 'off'
   /** Guest memory can be mapped by other processes. */
   readonly memShare: boolean
   /** Guest memory is part of a core dump. */

@@ -26,7 +26,7 @@ describe('-drive and -blockdev', () => {
     ['two nodes', '-blockdev driver=file,node-name=f,filename=x,aio=native,cache.direct=on -blockdev driver=raw,node-name=d,file=f,read-only=on'],
     ['two nodes, the upper first', '-blockdev driver=raw,node-name=d,file=f,read-only=on -blockdev file,node-name=f,filename=x,aio=native'],
     ['JSON', '-blockdev {"driver":"raw","node-name":"d","read-only":true,"cache":{"direct":true},"file":{"driver":"file","filename":"x","aio":"native"}}'],
-  ])('say the same in QEMU\'s spelling: %s', (_what, line) => {
+  ])('say the same in the spelling of QEMU: %s', (_what, line) => {
     expect(imageOf(line)).toMatchObject({ id: 'd', filename: 'x', readOnly: true, direct: true, aio: 'native' })
   })
 
@@ -42,7 +42,7 @@ describe('-drive and -blockdev', () => {
     expect(cache('unsafe')).toEqual([false, true, true])
   })
 
-  it('limit rates in QEMU\'s three spellings', () => {
+  it('limit rates in the three spellings of QEMU', () => {
     const expected = { opsTotal: { average: 100, max: 200, maxSeconds: 3 }, bytesRead: { average: 4096 }, opsSize: 8192 }
     expect(imageOf('-drive id=d,file=x,throttling.iops-total=100,throttling.iops-total-max=200,throttling.iops-total-max-length=3,throttling.bps-read=4096,throttling.iops-size=8192')?.throttle)
       .toEqual(expected)

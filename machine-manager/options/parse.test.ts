@@ -32,7 +32,7 @@ const refusal = (...argv: string[]): MesovirtError => {
 describe('a command line becomes a configuration', () => {
   it('has defaults for everything but the kernel', () => {
     expect(configOf()).toEqual({
-      machine: { type: 'microvm', acpi: 'auto', unpackKernel: 'auto', memShare: false, dumpGuestCore: true },
+      machine: { type: 'microvm', acpi: 'auto', unpackKernel: 'auto', hotplug: 'auto', memShare: false, dumpGuestCore: true },
       accelerator: { candidates: ['kvm', 'tcg'], chosenBy: 'default' },
       cpu: { model: 'host' },
       smp: { cpus: 1, maxCpus: 1, sockets: 1, dies: 1, clusters: 1, cores: 1, threads: 1 },
@@ -64,7 +64,7 @@ describe('a command line becomes a configuration', () => {
     expect(config.uuid).toBe('123e4567-e89b-42d3-a456-426614174000')
     expect(config.boot.append).toBe('dm-mod.create="dm-verity,,,ro,0 8 verity 1" reboot=k')
     expect(config.log).toEqual({ kind: 'stderr' })
-    expect(config.machine).toEqual({ type: 'microvm', acpi: 'auto', unpackKernel: 'auto', memShare: true, dumpGuestCore: false })
+    expect(config.machine).toEqual({ type: 'microvm', acpi: 'auto', unpackKernel: 'auto', hotplug: 'auto', memShare: true, dumpGuestCore: false })
   })
 
   it('accepts what libvirt adds', () => {
@@ -81,9 +81,9 @@ describe('a command line becomes a configuration', () => {
   })
 
   it.each<[string[], Partial<VmConfig>]>([
-    [['-M', 'MICROVM,acpi=off'], { machine: { type: 'microvm', acpi: 'off', unpackKernel: 'auto', memShare: false, dumpGuestCore: true } }],
-    [['-machine', 'mem_share=yes,dump_guest_core=no,acpi=yes'], { machine: { type: 'microvm', acpi: 'on', unpackKernel: 'auto', memShare: true, dumpGuestCore: false } }],
-    [['-machine', '{"type":"microvm","mem-share":true}'], { machine: { type: 'microvm', acpi: 'auto', unpackKernel: 'auto', memShare: true, dumpGuestCore: true } }],
+    [['-M', 'MICROVM,acpi=off'], { machine: { type: 'microvm', acpi: 'off', unpackKernel: 'auto', hotplug: 'auto', memShare: false, dumpGuestCore: true } }],
+    [['-machine', 'mem_share=yes,dump_guest_core=no,acpi=yes'], { machine: { type: 'microvm', acpi: 'on', unpackKernel: 'auto', hotplug: 'auto', memShare: true, dumpGuestCore: false } }],
+    [['-machine', '{"type":"microvm","mem-share":true}'], { machine: { type: 'microvm', acpi: 'auto', unpackKernel: 'auto', hotplug: 'auto', memShare: true, dumpGuestCore: true } }],
     [['-cpu', 'max,pmu=off'], { cpu: { model: 'max' } }],
     [['-m', 'size=1G'], { memory: { size: 1024 * MIB, path: undefined, preallocate: false } }],
     [['-m', '128'], { memory: { size: 128 * MIB, path: undefined, preallocate: false } }],
@@ -190,7 +190,7 @@ describe('a mistake is one line that says what to do', () => {
     ['', 'OPTION_MISSING', '-machine microvm: needs a kernel; add -kernel FILE'],
     ['-kernel a -kernel b', 'OPTION_REPEATED', '-kernel: is given twice; give it once'],
     ['-S -freeze', 'OPTION_REPEATED', '-S: is given twice; give it once'],
-    ['-machine microvm,foo=1', 'OPTION_UNKNOWN', '-machine foo: unknown property; it takes type, accel, kernel-irqchip, unpack-kernel, acpi, mem-share or dump-guest-core'],
+    ['-machine microvm,foo=1', 'OPTION_UNKNOWN', '-machine foo: unknown property; it takes type, accel, kernel-irqchip, hotplug, unpack-kernel, acpi, mem-share or dump-guest-core'],
     ['-machine memshare=on', 'OPTION_UNKNOWN', '-machine memshare: unknown property; did you mean mem-share?'],
     ['-machine acpi=on,acpi=off', 'OPTION_REPEATED', '-machine acpi: is given twice; give it once'],
     ['-machine q35', 'OPTION_LATER', '-machine type=q35: StandardMachines (q35) are not in this version'],
@@ -384,7 +384,7 @@ describe('a configuration written out as a command line', () => {
     writeCache: fc.constantFrom(true, false, undefined), configWce: fc.boolean(), onWriteError: writeErrors, onReadError: readErrors,
   })
   const arbitrary: fc.Arbitrary<VmConfig> = fc.record({
-    machine: fc.record({ type: fc.constant('microvm' as const), acpi: fc.constantFrom('auto', 'on', 'off'), unpackKernel: fc.constantFrom('auto', 'on', 'off'), memShare: fc.boolean(),
+    machine: fc.record({ type: fc.constant('microvm' as const), acpi: fc.constantFrom('auto', 'on', 'off'), unpackKernel: fc.constantFrom('auto', 'on', 'off'), hotplug: fc.constantFrom('auto', 'on', 'off'), memShare: fc.boolean(),
       dumpGuestCore: fc.boolean() }),
     accelerator: fc.oneof(fc.constant({ candidates: ['kvm', 'tcg'], chosenBy: 'default' } as const),
       fc.record({ candidates: fc.constantFrom<AcceleratorName[]>(['kvm'], ['tcg'], ['kvm', 'tcg'], ['tcg', 'kvm']), chosenBy: fc.constant('user' as const) })),

@@ -15,7 +15,7 @@ export function renderArguments(config: VmConfig): string[] {
   const words: string[] = []
   const add = (option: string, ...value: string[]) => { words.push(`-${option}`, ...value) }
   const { machine, smp, boot, actions, clock, log } = config
-  add('machine', renderKeyValues(pairs({ type: machine.type, acpi: machine.acpi, 'unpack-kernel': machine.unpackKernel, 'mem-share': machine.memShare,
+  add('machine', renderKeyValues(pairs({ type: machine.type, acpi: machine.acpi, 'unpack-kernel': machine.unpackKernel, hotplug: machine.hotplug, 'mem-share': machine.memShare,
     'dump-guest-core': machine.dumpGuestCore }), 'type'))
   if (config.accelerator.chosenBy === 'user') add('accel', config.accelerator.candidates.join(':'))
   add('cpu', config.cpu.model)

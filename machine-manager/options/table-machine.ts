@@ -55,6 +55,10 @@ export const MACHINE_OPTIONS: readonly OptionSpec[] = [
         { key: 'accel', type: { kind: 'preference', choices: ACCELERATORS }, help: 'as -accel, which wins when both are given' },
         { key: 'kernel-irqchip', aliases: ['kernel_irqchip'], type: KERNEL_IRQCHIP, default: 'on', help: 'as of -accel kvm' },
         {
+          key: 'hotplug', type: { kind: 'choice', choices: [{ name: 'auto' }, { name: 'on', aliases: ['yes', 'true'] }, { name: 'off', aliases: ['no', 'false'] }] }, default: 'auto',
+          help: 'whether the machine always has four disks, the empty ones as slots for device_add. auto: where it has a monitor',
+        },
+        {
           key: 'unpack-kernel', type: { kind: 'choice', choices: [{ name: 'auto' }, { name: 'on', aliases: ['yes', 'true'] }, { name: 'off', aliases: ['no', 'false'] }] }, default: 'auto',
           help: 'a bzImage is unpacked on the host, and the kernel in it entered where it was linked, without address randomisation. auto: on tcg, where the guest would '
             + 'take seconds for it, unless kaslr is on the kernel command line',

@@ -1,7 +1,7 @@
 /** Test part: a machine that runs nothing, keeps the promises of VirtualMachine and remembers what it was asked. */
 import { MesovirtError } from '../../host/errors.ts'
 import type { AcceleratorStatistics } from '../../hypervisor/hypervisor.ts'
-import type { CpuInfo, RunState, ShutdownReason, VirtualMachine, VmEvent } from '../vm.ts'
+import type { CpuInfo, DiskControl, RunState, ShutdownReason, VirtualMachine, VmEvent } from '../vm.ts'
 
 /** Guest-physical address of the machine's RAM, and the linear address it shows at. */
 export const RAM_START = 0x1000
@@ -59,6 +59,16 @@ export class TestMachine implements VirtualMachine {
 
   chardevs() {
     return [{ label: 'serial0', filename: 'pty:/dev/pts/7', frontendOpen: true }]
+  }
+
+  readonly disks: DiskControl = {
+    list: () => [],
+    resize: (name, bytes) => void this.calls.push(`resize ${name} ${bytes}`),
+    setThrottle: (name) => void this.calls.push(`throttle ${name}`),
+    add: async () => void this.calls.push('add'),
+    remove: async (name) => void this.calls.push(`remove ${name}`),
+    plug: ({ id }) => void this.calls.push(`plug ${id}`),
+    unplug: async (id) => void this.calls.push(`unplug ${id}`),
   }
 
   async registers(cpuIndex: number): Promise<string> {

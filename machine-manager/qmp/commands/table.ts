@@ -1,11 +1,12 @@
 /** All QMP commands, in the order query-commands lists them, and the types that follow from them. */
 import type * as v from 'valibot'
+import { blockCommands } from './block.ts'
 import { informationCommands } from './information.ts'
 import { lifecycleCommands } from './lifecycle.ts'
 import { monitorCommands } from './monitor.ts'
 import type { Command } from './define.ts'
 
-const table = [...monitorCommands, ...lifecycleCommands, ...informationCommands] as const
+const table = [...monitorCommands, ...lifecycleCommands, ...informationCommands, ...blockCommands] as const
 
 type TableCommand = (typeof table)[number]
 export type CommandName = TableCommand['name']
