@@ -5,6 +5,7 @@ import type { Label } from './encoder.ts'
 import { ArithmeticEmitter } from './emit-arithmetic.ts'
 import { BitEmitter } from './emit-bits.ts'
 import { MoveEmitter } from './emit-move.ts'
+import { SseEmitter } from './emit-sse.ts'
 import { Flags } from './flags.ts'
 import { ENTRY, Frame, LEFT, V64, VA, X32, Y64 } from './frame.ts'
 import { entersWithFlags, neededFlags } from './liveness.ts'
@@ -21,6 +22,7 @@ export class RegionEmitter {
   readonly #moves: MoveEmitter
   readonly #arithmetic: ArithmeticEmitter
   readonly #bits: BitEmitter
+  readonly #sse: SseEmitter
   readonly #blocks = new Map<Node, Label>()
   readonly #loops = new Map<Node, Label>()
   readonly #wantsFlags = new Map<Node, boolean>()
@@ -36,6 +38,7 @@ export class RegionEmitter {
     this.#moves = new MoveEmitter(this.#frame, this.#flags)
     this.#arithmetic = new ArithmeticEmitter(this.#frame, this.#flags)
     this.#bits = new BitEmitter(this.#frame, this.#flags)
+    this.#sse = new SseEmitter(this.#frame, this.#flags)
   }
 
   emit({ root, nodes }: Region): ReturnType<Frame['finish']> {
@@ -75,12 +78,13 @@ export class RegionEmitter {
 
   #body(node: Node): void {
     this.#flags.dead() // what is in the CC locals is all that is known
+    this.#sse.forget()
     const needed = neededFlags(node)
     for (const [index, uop] of node.uops.entries()) {
       this.#frame.index = index
       if (this.#control(node, uop, index)) return
       const isNeeded = needed[index] as boolean
-      if (uop.name === 'JCC' || this.#stack(uop) || this.#moves.emit(uop) || this.#arithmetic.emit(uop, isNeeded) || this.#bits.emit(uop, isNeeded)) continue
+      if (uop.name === 'JCC' || this.#stack(uop) || this.#moves.emit(uop) || this.#arithmetic.emit(uop, isNeeded) || this.#bits.emit(uop, isNeeded) || this.#sse.emit(uop)) continue
       this.#step(uop)
     }
     // The block ended without saying so: the interpreter takes over.
@@ -89,9 +93,10 @@ export class RegionEmitter {
   }
 
   #step(uop: Uop): void {
-    const what = uop.name === 'step' ? `${uop.op}:${uop.x & 0xffff}` : uop.name + uop.shape + uop.size
+    const what = uop.name === 'step' || uop.name === 'SIMD' ? `${uop.op}:${uop.x & 0xffff}` : uop.name + uop.shape + uop.size
     this.#missing?.set(what, (this.#missing.get(what) ?? 0) + 1)
     this.#flags.forget()
+    this.#sse.forget()
     this.#frame.step(uop)
     this.#frame.code.get(X32)
     this.#frame.leaveIf(uop, X32)

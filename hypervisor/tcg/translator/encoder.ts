@@ -3,7 +3,7 @@
  * that import a memory and functions and export theirs. Nothing is checked here; V8 validates every module.
  */
 
-export const I32 = 0x7f, I64 = 0x7e, V128 = 0x7b, VOID = 0x40
+export const I32 = 0x7f, I64 = 0x7e, F32 = 0x7d, F64 = 0x7c, V128 = 0x7b, VOID = 0x40
 
 /** Opcodes that take no immediate operand. */
 export const OP = {
@@ -14,14 +14,34 @@ export const OP = {
   i32_shr_u: 0x76, i32_rotl: 0x77, i32_rotr: 0x78,
   i64_clz: 0x79, i64_ctz: 0x7a, i64_popcnt: 0x7b, i64_add: 0x7c, i64_sub: 0x7d, i64_mul: 0x7e, i64_and: 0x83, i64_or: 0x84, i64_xor: 0x85, i64_shl: 0x86, i64_shr_s: 0x87,
   i64_shr_u: 0x88, i64_rotl: 0x89, i64_rotr: 0x8a,
+  f32_eq: 0x5b, f32_ne: 0x5c, f32_lt: 0x5d, f32_gt: 0x5e, f32_le: 0x5f, f64_eq: 0x61, f64_ne: 0x62, f64_lt: 0x63, f64_gt: 0x64, f64_le: 0x65,
+  f32_abs: 0x8b, f32_sqrt: 0x91, f32_add: 0x92, f32_sub: 0x93, f32_mul: 0x94, f32_div: 0x95, f64_abs: 0x99, f64_sqrt: 0x9f, f64_add: 0xa0, f64_sub: 0xa1, f64_mul: 0xa2, f64_div: 0xa3,
+  f32_demote: 0xb6, f64_convert_i32: 0xb7, f64_convert_i64: 0xb9, f64_promote: 0xbb, i32_reinterpret: 0xbc, i64_reinterpret: 0xbd,
   i32_wrap: 0xa7, i64_extend_s: 0xac, i64_extend_u: 0xad, i32_extend8_s: 0xc0, i32_extend16_s: 0xc1, i64_extend8_s: 0xc2, i64_extend16_s: 0xc3, i64_extend32_s: 0xc4,
 } as const
 
 /** Opcodes followed by alignment and offset. */
 export const MEM = {
   i32_load: 0x28, i64_load: 0x29, i32_load8_s: 0x2c, i32_load8_u: 0x2d, i32_load16_s: 0x2e, i32_load16_u: 0x2f, i64_load8_u: 0x31, i64_load16_u: 0x33, i64_load32_s: 0x34,
-  i64_load32_u: 0x35, i32_store: 0x36, i64_store: 0x37, i32_store8: 0x3a, i32_store16: 0x3b, i64_store32: 0x3e,
+  i64_load32_u: 0x35, f32_load: 0x2a, f64_load: 0x2b, i32_store: 0x36, i64_store: 0x37, i32_store8: 0x3a, i32_store16: 0x3b, i64_store32: 0x3e,
 } as const
+
+/** Opcodes behind the prefix 0xfd that take operands from the stack only; those with `lane` in their name take a lane number, too. */
+export const SIMD = {
+  i8x16_swizzle: 14, i8x16_extract_lane_u: 22, i8x16_replace_lane: 23, i16x8_extract_lane_u: 25, i16x8_replace_lane: 26, i32x4_extract_lane: 27, i32x4_replace_lane: 28, i64x2_extract_lane: 29,
+  i64x2_replace_lane: 30, f32x4_extract_lane: 31, f32x4_replace_lane: 32, f64x2_extract_lane: 33, f64x2_replace_lane: 34,
+  i8x16_eq: 35, i8x16_gt_s: 39, i16x8_eq: 45, i16x8_gt_s: 49, i32x4_eq: 55, i32x4_gt_s: 59, f32x4_eq: 65, f32x4_lt: 67, f32x4_gt: 68, f32x4_ge: 70, f64x2_eq: 71, f64x2_lt: 73, f64x2_gt: 74, f64x2_ge: 76,
+  v128_and: 78, v128_andnot: 79, v128_or: 80, v128_xor: 81, i8x16_abs: 96, i8x16_bitmask: 100, i8x16_narrow_i16x8_s: 101, i8x16_narrow_i16x8_u: 102, i8x16_add: 110, i8x16_add_sat_s: 111, i8x16_add_sat_u: 112,
+  i8x16_sub: 113, i8x16_sub_sat_s: 114, i8x16_sub_sat_u: 115, i8x16_min_s: 118, i8x16_min_u: 119, i8x16_max_s: 120, i8x16_max_u: 121, i8x16_avgr_u: 123, i16x8_abs: 128, i16x8_narrow_i32x4_s: 133,
+  i16x8_narrow_i32x4_u: 134, i16x8_shl: 139, i16x8_shr_s: 140, i16x8_shr_u: 141, i16x8_add: 142, i16x8_add_sat_s: 143, i16x8_add_sat_u: 144, i16x8_sub: 145, i16x8_sub_sat_s: 146, i16x8_sub_sat_u: 147,
+  i16x8_mul: 149, i16x8_min_s: 150, i16x8_min_u: 151, i16x8_max_s: 152, i16x8_max_u: 153, i16x8_avgr_u: 155, i32x4_abs: 160, i32x4_all_true: 163, i32x4_bitmask: 164, i32x4_shl: 171, i32x4_shr_s: 172,
+  i32x4_shr_u: 173, i32x4_add: 174, i32x4_sub: 177, i32x4_mul: 181, i32x4_min_s: 182, i32x4_min_u: 183, i32x4_max_s: 184, i32x4_max_u: 185, i32x4_dot_i16x8_s: 186, i64x2_all_true: 195, i64x2_bitmask: 196,
+  i64x2_shl: 203, i64x2_shr_u: 205, i64x2_add: 206, i64x2_sub: 209, i64x2_mul: 213, i64x2_eq: 214, i64x2_gt_s: 217, f32x4_abs: 224, f32x4_sqrt: 227, f32x4_add: 228, f32x4_sub: 229, f32x4_mul: 230, f32x4_div: 231,
+  f64x2_abs: 236, f64x2_sqrt: 239, f64x2_add: 240, f64x2_sub: 241, f64x2_mul: 242, f64x2_div: 243, f64x2_convert_low_i32x4_s: 254,
+} as const
+
+/** ... followed by alignment and offset. */
+export const SIMD_MEM = { v128_load: 0, v128_load32_zero: 92, v128_load64_zero: 93, v128_store: 11 } as const
 
 export function unsigned(out: number[], value: number): void {
   let rest = value >>> 0
@@ -101,6 +121,42 @@ export class Code {
   memory(opcode: number, offset: number): this {
     this.bytes.push(opcode, 0)
     unsigned(this.bytes, offset)
+    return this
+  }
+  simd(opcode: number): this {
+    this.bytes.push(0xfd)
+    unsigned(this.bytes, opcode)
+    return this
+  }
+  lane(opcode: number, lane: number): this {
+    this.simd(opcode).bytes.push(lane)
+    return this
+  }
+  simdMemory(opcode: number, offset: number): this {
+    this.simd(opcode).bytes.push(0)
+    unsigned(this.bytes, offset)
+    return this
+  }
+  /** A constant of four words, lowest first. */
+  v128(words: readonly number[]): this {
+    this.simd(12)
+    for (const word of words) this.bytes.push(word & 0xff, word >>> 8 & 0xff, word >>> 16 & 0xff, word >>> 24)
+    return this
+  }
+  /** Bytes of the two vectors on the stack: 0 to 15 of the lower, 16 to 31 of the upper one. */
+  shuffle(lanes: readonly number[]): this {
+    this.simd(13).bytes.push(...lanes)
+    return this
+  }
+  /** The number whose halves these are. */
+  f64(low: number, high: number): this {
+    this.bytes.push(0x44)
+    for (const word of [low, high]) this.bytes.push(word & 0xff, word >>> 8 & 0xff, word >>> 16 & 0xff, word >>> 24)
+    return this
+  }
+  /** Truncation that does not trap. @param opcode behind the prefix 0xfc */
+  saturate(opcode: number): this {
+    this.bytes.push(0xfc, opcode)
     return this
   }
   call(index: number): this {

@@ -2,9 +2,9 @@
  * The arithmetic flags inside a region. What set them last is known while the code is made: operands and result stay in locals, conditions compare these
  * directly, and the form that the core keeps in memory (CC_*, core/flags.ts) is only made where control leaves or the knowledge ends.
  */
-import { CC_ADC, CC_ADD, CC_DEC, CC_INC, CC_LOGIC, CC_MUL, CC_SAR, CC_SBB, CC_SHL, CC_SUB } from '../core/layout.ts'
+import { CC_ADC, CC_ADD, CC_DEC, CC_EFLAGS, CC_INC, CC_LOGIC, CC_MUL, CC_SAR, CC_SBB, CC_SHL, CC_SUB } from '../core/layout.ts'
 import { OP } from './encoder.ts'
-import { CC, CONDITION, CPU, F, G, MULTIPLY } from './frame.ts'
+import { CC, CONDITION, CPU, F, FLOAT, G, MULTIPLY } from './frame.ts'
 import type { Frame } from './frame.ts'
 
 /** What set the flags last, and with it where the operands are: G for up to 4 bytes, F for 8. */
@@ -19,6 +19,7 @@ export type FlagSource =
   | 'imul32' // 64-bit product in F.a
   | 'imul64' // a, b
   | 'rol' | 'ror' // r, the rest in the CC locals
+  | 'compare' // FLOAT.x, FLOAT.y: ordered
   | 'bit' // carry in F.b, the rest in the CC locals
 
 const CARRY_AND_OVERFLOW = 0x801
@@ -113,6 +114,9 @@ export class Flags {
         code.i32(CC_MUL + 3).set(CC.op).get(F.a).get(F.b).op(OP.i64_mul).set(CC.dst)
         code.get(F.a).get(F.b).i32(1).call(MULTIPLY).get(CC.dst).i64(63).op(OP.i64_shr_s, OP.i64_sub).set(CC.src)
         break
+      case 'compare': // CF: less, ZF: equal
+        code.i32(CC_EFLAGS).set(CC.op).get(FLOAT.x).get(FLOAT.y).op(OP.f64_lt).get(FLOAT.x).get(FLOAT.y).op(OP.f64_eq).i32(6).op(OP.i32_shl, OP.i32_or, OP.i64_extend_u).set(CC.src)
+        break
       case 'bit': this.#frame.replaceCarry(F.b); break
       case 'rol': case 'ror': this.#frame.replaceFlags(CARRY_AND_OVERFLOW, () => { this.#rotated() }); break
     }
@@ -178,6 +182,11 @@ export class Flags {
       return true
     }
     const O = 0, B = 1, Z = 2, BE = 3, S = 4, P = 5, L = 6, LE = 7
+    if (source === 'compare') {
+      if (kind !== B && kind !== Z && kind !== BE && kind !== LE) return constant(false)
+      code.get(FLOAT.x).get(FLOAT.y).op(kind === B ? OP.f64_lt : kind === BE ? OP.f64_le : OP.f64_eq)
+      return negate()
+    }
     if (kind === P || source === 'memory') return false
     if (source === 'bit') {
       if (kind !== B) return false

@@ -2,8 +2,8 @@
  * What the code of a region stands on: its parameters and locals, the guest's registers in locals, memory operands with the inline TLB look-up, and the one exit.
  * A region is f(cpu, read TLB, budget, first uop) -> {budget left, uops behind it, REGION_* | uop}; see core/translate.ts.
  */
-import { BLOCK_BYTES, BLOCK_HEAT, CC_DST, CC_OP, CC_SRC, CC_SRC2, HEAT_DEAD, JIT_TARGET, REGION_BEHIND_BITS, REGION_LEAVE, RIP_BASE, SCRATCH, SEG, SEG_SIZE, TLB_BYTES, TLB_KERNEL_FETCH, TLB_KERNEL_READ, ZERO } from '../core/layout.ts'
-import { Code, I32, I64, MEM, OP } from './encoder.ts'
+import { BLOCK_BYTES, BLOCK_HEAT, CC_DST, CC_OP, CC_SRC, CC_SRC2, HEAT_DEAD, JIT_TARGET, REGION_BEHIND_BITS, REGION_LEAVE, REGION_RESUME, RIP_BASE, SCRATCH, SEG, SEG_SIZE, TLB_BYTES, TLB_KERNEL_FETCH, TLB_KERNEL_READ, XMM, ZERO } from '../core/layout.ts'
+import { Code, F32, F64, I32, I64, MEM, OP, SIMD_MEM, V128 } from './encoder.ts'
 import type { FunctionType, Label } from './encoder.ts'
 import type { Uop } from './uops.ts'
 
@@ -37,16 +37,21 @@ export const G = { a: 34, b: 35, r: 36 } as const
 export const VA = 28
 /** Scratch of one emitter. */
 export const V64 = 29, W64 = 30, X64 = 31, Y64 = 32, V32 = 39, W32 = 40, X32 = 43
+/** Scratch of the emitters of SSE: vectors, doubles (x and y: what was compared last), singles, MXCSR's inexact flag. */
+export const VX = 64, VY = 65, FLOAT = { a: 66, b: 67, r: 68, x: 69, y: 70, p: 71, c: 72, d: 73, s: 74, q: 75, free: 44 } as const
+const XMMS = 48
 const E = 37
 export const P = 38
 const EXIT_CODE = 41, EXIT_LEFT = 42
 const PARAMETERS = 4
-const isWide = (local: number): boolean => local < CC.op
+/** Types of locals, by the first number behind them. */
+const LOCAL_TYPES = [[CC.op, I64], [XMMS, I32], [FLOAT.a, V128], [FLOAT.c, F64], [128, F32]] as const
 
 /** The TLB for fetches, from the one for reads. */
 const FETCH = TLB_KERNEL_FETCH - TLB_KERNEL_READ
 const AS_BASE = 8, AS_32 = 32, AS_SEGMENT = 7
 const CARRY_FLAG = 1
+const SIMD_ALIGNED = 1
 
 /** A place in the code that depends on which registers the whole region uses. */
 type Hole = 'load' | 'spill' | 'rip'
@@ -57,6 +62,8 @@ export class Frame {
   readonly #holes: { readonly at: number; readonly hole: Hole }[] = []
   #used = 0
   #changed = 0
+  #usedXmm = 0
+  #changedXmm = 0
   readonly #exit: Label
   readonly #flagsLoaded: boolean
   #ripUsed = false
@@ -126,6 +133,12 @@ export class Frame {
       if (hole === 'load') code.get(CPU).memory(MEM.i64_load, register * 8).set(REGISTERS + register)
       else code.get(CPU).get(REGISTERS + register).memory(MEM.i64_store, register * 8)
     }
+    const vectors = hole === 'load' ? this.#usedXmm : this.#changedXmm
+    for (let register = 0; register < 16; register++) {
+      if ((vectors >> register & 1) === 0) continue
+      if (hole === 'load') code.get(CPU).simdMemory(SIMD_MEM.v128_load, XMM + register * 16).set(XMMS + register)
+      else code.get(CPU).get(XMMS + register).simdMemory(SIMD_MEM.v128_store, XMM + register * 16)
+    }
     return code
   }
 
@@ -173,6 +186,49 @@ export class Frame {
   immediate(uop: Uop, size: number): void {
     if (size === 3) this.#code.i64(uop.low, uop.high)
     else this.#code.i32(size === 2 ? uop.low : size === 1 ? uop.low << 16 >> 16 : uop.low << 24 >> 24)
+  }
+
+  // ---- XMM registers ----
+  /** Pushes the register at a place in the vCPU's block. */
+  xmm(place: number): void {
+    const number = place - XMM >> 4
+    this.#usedXmm |= 1 << number
+    this.#code.get(XMMS + number)
+  }
+  setXmm(place: number): void {
+    const number = place - XMM >> 4
+    this.#usedXmm |= 1 << number
+    this.#changedXmm |= 1 << number
+    this.#code.set(XMMS + number)
+  }
+  /** Pushes the source: a register, or 2^size bytes of memory, the rest zero. */
+  xmmSource(uop: Uop, size: number): void {
+    if (uop.shape !== 'RM') {
+      this.xmm(uop.s)
+      return
+    }
+    this.address(uop)
+    this.#code.set(VA)
+    if ((uop.aux & SIMD_ALIGNED) !== 0) this.aligned(uop)
+    this.readPointer(uop, size)
+    this.#code.simdMemory(size === 4 ? SIMD_MEM.v128_load : size === 3 ? SIMD_MEM.v128_load64_zero : SIMD_MEM.v128_load32_zero, 0)
+  }
+  /** An operand of 16 bytes at VA that is not aligned is the interpreter's to refuse. */
+  aligned(uop: Uop): void {
+    this.#code.get(VA).op(OP.i32_wrap).i32(15).op(OP.i32_and).if()
+    this.leave(uop.at | REGION_RESUME)
+    this.#code.end()
+  }
+  /** Stores the source at VA; what the TLB does not know is the interpreter's. */
+  writeXmm(uop: Uop): void {
+    const code = this.#code
+    this.#lookUp(4, true)
+    code.op(OP.i32_eqz).if()
+    this.leave(uop.at | REGION_RESUME)
+    code.end()
+    this.#hit(true)
+    this.xmm(uop.s)
+    code.simdMemory(SIMD_MEM.v128_store, 0)
   }
 
   // ---- flags in memory ----
@@ -359,6 +415,10 @@ function renumber(body: number[], places: readonly number[]): { readonly count: 
   const kept = [...used].filter((local) => local >= PARAMETERS).sort((a, b) => a - b)
   const numbers = new Map(kept.map((local, index) => [local, PARAMETERS + index]))
   for (const place of places) body[place] = numbers.get(body[place] as number) ?? body[place] as number
-  const wide = kept.filter(isWide).length
-  return [{ count: wide, type: I64 }, { count: kept.length - wide, type: I32 }]
+  let from = 0
+  return LOCAL_TYPES.map(([to, type]) => {
+    const count = kept.filter((local) => local >= from && local < to).length
+    from = to
+    return { count, type }
+  }).filter(({ count }) => count > 0)
 }
