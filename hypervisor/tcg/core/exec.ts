@@ -9,6 +9,7 @@ import {
   G_NEVER_TLB, GPR, RIP_BASE, RIP, EXCEPTION, RIP_SET, CPL, MODE, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE, JUMP_CACHE,
   JUMP_ENTRIES, CC_SUB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX,
   UOP_SCALE, UOP_OFFSET, UOP_X, UOP_NEAR, UOP_FAR, BLOCK_BYTES, BLOCK_PAGE2, BLOCK_HEAT, UOP_SIZE, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_LEAVE, REGION_DONE,
+  REGION_OUT, REGION_ON,
 } from './layout'
 import { VEC_UD, VEC_GP, raise } from './fault'
 import {
@@ -26,7 +27,7 @@ import { execSystem } from './system'
 import { execSimdRegister, execSimdLoad, execSimdStore, execX87 } from './simd'
 import { lookup } from './block'
 import { generation } from './cache'
-import { enterHot, regionBehind, threshold } from './translate'
+import { enterHot, onward, regionBehind, threshold } from './translate'
 import { retired, sliceEnd, addRetired } from './time'
 
 const JUMP_DIRECT: u32 = 1, JUMP_INDIRECT: u32 = 2, JUMP_NEXT: u32 = 3, JUMP_DROPPED: u32 = 4, JUMP_ENTER: u32 = 5, JUMP_LEFT: u32 = 6
@@ -35,6 +36,13 @@ const ENTER: usize = memory.data<u64>([223, 0, 0, 0], 32) // OP_ENTER
 
 /** Runs uops from `first` until the slice ends or something needs the outer loop; RIP is stored then. */
 export function exec(cpu: usize, first: usize): void {
+  let u = first
+  do u = run(cpu, u)
+  while (u)
+}
+
+/** @returns where to go on with the privilege that the last instruction has left, 0: nowhere */
+function run(cpu: usize, first: usize): usize {
   let u = ENTER
   let entry = first
   let leave: u32 = 0
@@ -376,7 +384,7 @@ export function exec(cpu: usize, first: usize): void {
         addRetired(((u - entry) >> 5) + 1)
         let v: usize = load<u32>(u, UOP_X)
         target = load<u64>(cpu, RIP_BASE) + load<u64>(u, UOP_IMM)
-        if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return }
+        if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return 0 }
         if (!v) {
           const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
           if (load<u64>(slot) == target && load<u64>(u, UOP_IMM) >= 0x1000 && load<u32>(slot, 12) == ((load<u32>(cpu, CPL) << 8) | load<u32>(cpu, MODE))) {
@@ -388,7 +396,7 @@ export function exec(cpu: usize, first: usize): void {
         if (!v) {
           const before = generation
           v = lookup(cpu, target)
-          if (!v) { store<u64>(cpu, target, RIP); return }
+          if (!v) { store<u64>(cpu, target, RIP); return 0 }
           // Within one page the link lives as long as the block itself; a page-crossing target has its own check in lookup().
           if (generation == before && !load<u32>(v - BLOCK_BYTES, BLOCK_PAGE2)) {
             if (load<u64>(u, UOP_IMM) < 0x1000) store<u32>(u, <u32>v, UOP_X)
@@ -400,7 +408,7 @@ export function exec(cpu: usize, first: usize): void {
       else if (leave != 0 && leave != JUMP_LEFT) {
         addRetired(((u - entry) >> 5) + (leave == JUMP_INDIRECT ? 1 : 0))
         if (leave != JUMP_INDIRECT) target = load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET)
-        if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return }
+        if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return 0 }
         const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
         const from = u
         // The jump cache may still point at the dropped block itself.
@@ -411,7 +419,7 @@ export function exec(cpu: usize, first: usize): void {
           else if (leave == JUMP_NEXT) store<u32>(from, <u32>u, UOP_NEAR)
         } else {
           u = lookup(cpu, target)
-          if (!u) { store<u64>(cpu, target, RIP); return }
+          if (!u) { store<u64>(cpu, target, RIP); return 0 }
         }
       } else {
         // Exception, or an instruction that ends its block.
@@ -419,12 +427,12 @@ export function exec(cpu: usize, first: usize): void {
           addRetired((u - entry) >> 5)
           store<u64>(cpu, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET), RIP)
           store<u32>(cpu, 0, RIP_SET)
-          return
+          return 0
         }
         addRetired(((u - entry) >> 5) + 1)
         if (!load<u32>(cpu, RIP_SET)) store<u64>(cpu, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET) + (load<u8>(u, UOP_LEN) & 15), RIP)
         store<u32>(cpu, 0, RIP_SET)
-        return
+        return onward(cpu)
       }
       entry = u
       leave = 0
@@ -440,6 +448,8 @@ export function exec(cpu: usize, first: usize): void {
           else if (what == REGION_INDIRECT) { leave = JUMP_INDIRECT; target = load<u64>(cpu, JIT_TARGET) }
           else if (what == REGION_LEAVE) leave = JUMP_LEFT
           else if (what == REGION_DONE) u += UOP_SIZE
+          else if (what == REGION_ON) return u
+          else if (what == REGION_OUT) return 0
         }
       }
     } while (leave)

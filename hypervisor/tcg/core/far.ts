@@ -6,7 +6,7 @@ import {
 import { VEC_UD, VEC_TS, VEC_NP, VEC_SS, VEC_GP, raise } from './fault'
 import { canonical } from './address'
 import { systemRead } from './access'
-import { FL_IF, FL_RF, FL_VM, getRflags } from './flags'
+import { FL_IF, FL_RF, FL_VM, getRflags, setFlagsArith } from './flags'
 import {
   segment, pending, isProtected, isLong, updateMode, descLow, descHigh, descAddress, DESC_ACCESSED, readDescriptor, setDescriptor, descLimit, descDpl,
   descPresent, descIsCode, setSegment, touchDescriptor, markAccessed, setNull, setRealSegment, setCs, dropInnerSegments,
@@ -207,6 +207,7 @@ export function syscall(cpu: usize, next: u64): bool {
   if (!(load<u32>(cpu, EFER) & 1) || !isProtected(cpu) || !isLong(cpu) || load<u32>(cpu, MODE) != MODE_64) { raise(cpu, VEC_UD, 0); return false }
   const selector = <u32>(load<u64>(cpu, MSR_STAR) >> 32) & 0xfffc
   const flags = getRflags(cpu)
+  setFlagsArith(cpu, <u32>flags) // they are known now
   store<u64>(cpu, next, GPR + 8)
   store<u64>(cpu, flags & ~<u64>FL_RF, GPR + 11 * 8)
   store<u32>(cpu, 0, CPL)

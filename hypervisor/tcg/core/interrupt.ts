@@ -7,7 +7,7 @@ import { VEC_DB, VEC_DF, VEC_TS, VEC_NP, VEC_SS, VEC_GP, VEC_PF, raise } from '.
 import { canonical, segmentAddress } from './address'
 import { writeFor, systemRead } from './access'
 import { tally } from './counters'
-import { FL_TF, FL_IF, FL_DF, FL_IOPL, FL_NT, FL_RF, FL_VM, FL_AC, FL_VIF, FL_VIP, FL_ID, FL_ARITH, setFlagsArith, getRflags } from './flags'
+import { FL_TF, FL_IF, FL_DF, FL_IOPL, FL_NT, FL_RF, FL_VM, FL_AC, FL_VIF, FL_VIP, FL_ID, FL_ARITH, setFlagsArith, getFlags, getRflags } from './flags'
 import {
   segment, pending, isProtected, isVm86, isLong, updateMode, descLow, descHigh, descAddress, DESC_ACCESSED, readDescriptor, setDescriptor, descLimit,
   descDpl, descPresent, descIsCode, setSegment, touchDescriptor, markAccessed, setNull, setRealSegment, setCs, dropInnerSegments,
@@ -35,10 +35,10 @@ function pushFrame(cpu: usize, value: u64, user: bool): bool {
 
 /** RFLAGS from a value, only the bits of `mask`. */
 export function setRflags(cpu: usize, value: u64, mask: u64): void {
-  const old = getRflags(cpu)
-  const next = (old & ~mask) | (value & mask)
-  setFlagsArith(cpu, <u32>next)
-  store<u64>(cpu, (next & ~<u64>FL_ARITH) | 2, RFLAGS)
+  const arithmetic = <u32>mask & FL_ARITH
+  if (arithmetic == FL_ARITH) setFlagsArith(cpu, <u32>value)
+  else if (arithmetic) setFlagsArith(cpu, (getFlags(cpu) & ~arithmetic) | (<u32>value & arithmetic))
+  store<u64>(cpu, (((load<u64>(cpu, RFLAGS) & ~mask) | (value & mask)) & ~<u64>FL_ARITH) | 2, RFLAGS)
 }
 
 /**

@@ -226,6 +226,9 @@ export const REGION_DIRECT = 1 // the uop is a direct jump, taken
 export const REGION_INDIRECT = 2 // the uop is an indirect jump to JIT_TARGET
 export const REGION_LEAVE = 3 // an exception is pending, or the uop is done and left its block (RIP_SET)
 export const REGION_DONE = 4 // the uop is done, interpret the next one
+// What enterHot (translate.ts) returns besides:
+export const REGION_ON = 5 // go on with this uop, the first of its block, perhaps with another privilege
+export const REGION_OUT = 6 // RIP is stored, the outer loop has something to do
 
 /** UOP_LEN holds the length in its low nibble and these. */
 export const LEN_STACK = 0x10 // the memory operand is relative to SS

@@ -6,11 +6,15 @@
 import {
   G_JIT_ENTRIES, G_JIT_HEAD, G_JIT_HOOK, G_JIT_QUEUE, G_JIT_RETIRED, G_JIT_RUNS, G_JIT_SAMPLED_NS, G_JIT_SAMPLES, G_JIT_TAIL, G_JIT_THRESHOLD, G_NEVER_TLB, G_STATS, BLOCK_BYTES, BLOCK_HEAT,
   HEAT_QUEUED, HEAT_REGION, JIT_QUEUE, MODE, MODE_64, REGION_BEHIND_BITS, REGION_DONE, REGION_LEAVE, STAT_INVALIDATIONS, UOP_OP, UOP_X, UOP_IMM, UOP_OFFSET, RIP_BASE, CPL,
-  JUMP_CACHE, JUMP_ENTRIES, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_RESUME,
+  JUMP_CACHE, JUMP_ENTRIES, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_RESUME, REGION_ON, REGION_OUT, UOP_LEN, RIP, RIP_SET, RFLAGS, EXCEPTION,
+  G_IRQ_DIRTY, G_KICK, DR, EVENTS, HALTED, TRIPLE_FAULT, INHIBIT, TLB_USER_READ, TLB_KERNEL_READ,
 } from './layout'
-import { OP_END, OP_GENERIC, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87 } from './ops'
 import { hostNs } from './imports'
-import { condition, getFlags, setFlagsArith } from './flags'
+import { OP_END, OP_SYSTEM, OP_GENERIC, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87 } from './ops'
+import { condition, getFlags, setFlagsArith, FL_TF, FL_RF, FL_AC } from './flags'
+import { hostHasStored } from './host-stores'
+import { slowAccess } from './access-check'
+import { execSystem } from './system'
 import { slowRead, slowWrite, slowModify, commitWrite } from './access'
 import { multiply, multiplySigned, highHalf } from './alu'
 import { execGeneric } from './generic'
@@ -87,6 +91,23 @@ export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
     else if (what == REGION_RESUME && <u32>load<u16>(at) == OP_END) {
       target = load<u64>(cpu, RIP_BASE) + load<u16>(at, UOP_OFFSET)
       count--
+    } else if (what == REGION_RESUME && <u32>load<u16>(at) == OP_SYSTEM) {
+      setRetired(regionEnd - <i64>left)
+      execSystem(cpu, at)
+      if (load<i32>(cpu, EXCEPTION) >= 0) { code |= REGION_LEAVE; left = <i32>(regionEnd - retired); break }
+      if (!load<u32>(cpu, RIP_SET)) store<u64>(cpu, load<u64>(cpu, RIP_BASE) + load<u16>(at, UOP_OFFSET) + (load<u8>(at, UOP_LEN) & 15), RIP)
+      store<u32>(cpu, 0, RIP_SET)
+      left = <i32>(regionEnd - retired) - count
+      regionBehind = 0
+      setRetired(regionEnd - <i64>left)
+      code = REGION_OUT
+      next = onward(cpu)
+      if (!next) break
+      code = <u32>next | REGION_ON
+      heat = load<u32>(next - BLOCK_BYTES, BLOCK_HEAT)
+      if (!(heat & <u32>HEAT_REGION) || left <= 0) break
+      rt = cpu + (load<u32>(cpu, CPL) == 3 ? TLB_USER_READ : TLB_KERNEL_READ)
+      continue
     } else break
     if (left <= count || sliceEnd != regionSlice) break
     if (!next) {
@@ -107,6 +128,24 @@ export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
   translatedRetired += at + regionBehind - (regionEnd - budget)
   setRetired(at)
   return code
+}
+
+/**
+ * Behind an instruction that has stored RIP: is there nothing that the outer loop (run.ts) would do but go on? An interrupt shadow ends here, for at least one
+ * instruction runs before anybody looks at events again.
+ * @returns the first uop there, 0: ask the outer loop
+ */
+export function onward(cpu: usize): usize {
+  if (retired >= sliceEnd || slowAccess || atomic.load<i32>(cpu + EVENTS) | atomic.load<i32>(G_IRQ_DIRTY) | atomic.load<i32>(G_KICK)) return 0
+  if (load<u32>(cpu, HALTED) | load<u32>(cpu, TRIPLE_FAULT) | (load<u32>(cpu, DR + 56) & 0xff) | (load<u32>(cpu, RFLAGS) & (FL_TF | FL_RF | FL_AC))) return 0
+  if (hostHasStored(cpu) || load<u32>(cpu, MODE) != MODE_64) return 0
+  const target = load<u64>(cpu, RIP)
+  const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
+  if (load<u64>(slot) != target || load<u32>(slot, 12) != ((load<u32>(cpu, CPL) << 8) | MODE_64)) return 0
+  const u: usize = load<u32>(slot, 8)
+  store<u64>(cpu, target - load<u16>(u, UOP_OFFSET), RIP_BASE)
+  store<u32>(cpu, 0, INHIBIT)
+  return u
 }
 
 /** @returns whether it was translated at once */

@@ -1,12 +1,16 @@
 /** Moves, extensions, addresses, exchanges, and what depends on a condition. Semantics: Intel SDM volume 2. */
-import { OP } from './encoder.ts'
+import { RFLAGS } from '../core/layout.ts'
+import { MEM, OP } from './encoder.ts'
 import { IntegerOperands } from './emit-operands.ts'
-import { V32, W32, W64 } from './frame.ts'
+import { CPU, V32, VA, W32, W64 } from './frame.ts'
 import { conditionOf } from './uops.ts'
 import type { Uop } from './uops.ts'
 
 const RAX = 0
 const RDX = 16
+/** Numbers of registers, not places. */
+const RSI = 6, RDI = 7
+const DIRECTION_BIT = 10
 
 export class MoveEmitter extends IntegerOperands {
   /** @returns false when it does not know the instruction in this form; then it has written nothing */
@@ -24,6 +28,7 @@ export class MoveEmitter extends IntegerOperands {
       case 'SETCC': return this.#setOnCondition(uop)
       case 'CMOV': return this.#conditionalMove(uop)
       case 'XCHG': return this.#exchange(uop)
+      case 'LODS': case 'STOS': case 'MOVS': return this.#string(uop)
       case 'NOP': return true
       default: return false
     }
@@ -112,6 +117,41 @@ export class MoveEmitter extends IntegerOperands {
     this.flags.condition(conditionOf(uop))
     code.op(OP.select)
     this.frame.setOperand(uop.d, size)
+    return true
+  }
+
+  /** One element; the direction flag cannot be known here. */
+  #string(uop: Uop): boolean {
+    const { code } = this.frame
+    const { size, name } = uop
+    const advance = (register: number): void => {
+      this.frame.register(register)
+      code.i64(1 << size).op(OP.i64_add)
+      code.get(CPU).memory(MEM.i64_load, RFLAGS).i64(DIRECTION_BIT).op(OP.i64_shr_u).i64(1).op(OP.i64_and).i64(size + 1).op(OP.i64_shl, OP.i64_sub)
+      this.frame.setRegister(register)
+    }
+    const value = this.value(size)
+    if (name === 'STOS') this.frame.operand(RAX, size)
+    else {
+      this.frame.register(RSI)
+      code.set(VA)
+      this.frame.readPointer(uop, size)
+      this.frame.load(size)
+    }
+    if (name === 'LODS') {
+      this.frame.setOperand(RAX, size)
+      advance(RSI)
+      return true
+    }
+    code.set(value)
+    this.frame.register(RDI)
+    code.set(VA)
+    const finish = (): void => {
+      if (name === 'MOVS') advance(RSI)
+      advance(RDI)
+    }
+    this.frame.write(uop, size, value, { finish })
+    finish()
     return true
   }
 

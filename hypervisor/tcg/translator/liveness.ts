@@ -11,7 +11,7 @@ interface Effect {
 
 const SETS_ALL = new Set(['ADD', 'OR', 'AND', 'SUB', 'XOR', 'CMP', 'TEST', 'NEG', 'ZERO', 'IMUL', 'MUL', 'POPCNT', 'BSF', 'BSR', 'XADD', 'CMPXCHG'])
 const READS_AND_SETS = new Set(['ADC', 'SBB', 'INC', 'DEC'])
-const SILENT = new Set(['MOV', 'MOVZX8', 'MOVZX16', 'MOVSX8', 'MOVSX16', 'MOVSXD', 'LEA', 'NOT', 'CBW', 'CWD', 'BSWAP', 'XCHG', 'NOP'])
+const SILENT = new Set(['MOV', 'MOVZX8', 'MOVZX16', 'MOVSX8', 'MOVSX16', 'MOVSXD', 'LEA', 'NOT', 'CBW', 'CWD', 'BSWAP', 'XCHG', 'NOP', 'LODS', 'STOS', 'MOVS'])
 const PARTIAL = new Set(['BT', 'BTS', 'BTR', 'BTC', 'ROL', 'ROR'])
 const SHIFTS = new Set(['SHL', 'SHR', 'SAR'])
 

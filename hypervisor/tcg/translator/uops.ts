@@ -99,9 +99,14 @@ const UNARY = new Set(['INC', 'DEC', 'NEG', 'NOT', 'SETCC'])
 const SHIFTS = new Set(['SHL', 'SHR', 'SAR', 'ROL', 'ROR'])
 const MOFFS = 0xffff
 
-function genericAction(aux: number, x: number, base: number): Action {
+/** Of strings only one element by 64-bit addresses, the source without a base of FS or GS. */
+const STRINGS = new Set(['LODS', 'STOS', 'MOVS'])
+const AUX_REPEATED = 96, AS_SEGMENT = 7, DS = 3, WIDE = 3
+
+function genericAction(aux: number, x: number, base: number, segment: number): Action {
   const name = FAMILIES[x & 0xffff] ?? ''
   const size = aux & 3
+  if (STRINGS.has(name)) return (aux & AUX_REPEATED) === 0 && (x >> 16 & 3) === WIDE && (segment & AS_SEGMENT) <= DS ? { name, size, shape: 'M' } : STEP
   if (base === MOFFS) return STEP
   const memory = (aux & AUX_DST_MEM) !== 0
   const immediate = (aux & AUX_SRC_IMM) !== 0
@@ -158,7 +163,7 @@ export class UopReader {
   uop(at: number): Uop {
     const { view } = this
     const op = view.getUint16(at + UOP_OP, true), aux = view.getUint8(at + UOP_AUX), x = view.getUint32(at + UOP_X, true), base = view.getUint16(at + UOP_BASE, true)
-    const action = op === HANDLERS.OP_GENERIC ? genericAction(aux, x, base) : ACTIONS[op] ?? LEAVE
+    const action = op === HANDLERS.OP_GENERIC ? genericAction(aux, x, base, view.getUint8(at + UOP_SEG)) : ACTIONS[op] ?? LEAVE
     return {
       name: action.name, size: action.size, shape: action.shape, at, op, aux, x, base, length: view.getUint8(at + UOP_LEN) & 15, d: view.getUint16(at + UOP_D, true), s: view.getUint16(at + UOP_S, true),
       low: view.getInt32(at + UOP_IMM, true), high: view.getInt32(at + UOP_IMM + 4, true), disp: view.getInt32(at + UOP_DISP, true), index: view.getUint16(at + UOP_INDEX, true),
