@@ -43,7 +43,8 @@ const CLAIMS: readonly Claim[] = [
   { text: 'Guest memory that is shared, in files, in huge pages, preallocated', shownBy: [[/^test\/memory/], [/^host\/ram/]] },
   { text: 'Translated code does what interpreted code does, to the instruction count', shownBy: [[/^test\/translator/], [/^test\/full\/lock-step/], [/^hypervisor\/tcg\/translator\//]] },
   { text: 'Random programs give the results of silicon; code that changes is executed as it is now', shownBy: [[/^test\/(full\/)?sequences/], [/^test\/host-stores/], [/^test\/(full\/)?changing-code/]] },
-  { text: 'Virtio: rings, transport, the source of randomness', shownBy: [[/^device-model\/virtio\//], [/^test\/virtio/], [/^test\/full\/virtio/]] },
+  { text: 'Virtio: rings, transport, the source of randomness', shownBy: [[/^device-model\/virtio\/(?!blk)/], [/^test\/virtio-(rng|command)/], [/^test\/full\/virtio-command/]] },
+  { text: 'Disks: requests, images, slots', shownBy: [[/^device-model\/(virtio\/blk|block)/], [/^host\/file-io/], [/^test\/(virtio-blk|disk-)/], [/^test\/full\/virtio-blk/]] },
   { text: 'Address space against a naive model; boot loader against damaged images', shownBy: [[/^address-space\//], [/^boot-loader\//]] },
 ]
 

@@ -59,7 +59,7 @@ describe('fetching a guest', () => {
     expect(fs.readFileSync(guest.kernel, 'utf8')).toBe('kernel\n')
     expect(fs.readFileSync(guest.busybox, 'utf8')).toBe('busybox\n')
     expect(guest.modules.map((file) => [path.basename(file), fs.readFileSync(file, 'utf8')])).toEqual([
-      ['virtio_ring.ko', ''], ['virtio.ko', ''], ['virtio_mmio.ko', 'v\n'], ['virtio-rng.ko', ''], ['button.ko', 'b\n'], ['evdev.ko', 'e\n'],
+      ['virtio_ring.ko', ''], ['virtio.ko', ''], ['virtio_mmio.ko', 'v\n'], ['virtio_blk.ko', ''], ['virtio-rng.ko', ''], ['button.ko', 'b\n'], ['evdev.ko', 'e\n'],
     ])
     expect(fs.readdirSync(cacheDir).sort()).toEqual(['busybox', 'cloud.package', path.basename(guest.initrd), guest.package].sort())
     expect(traced().some((call) => call.includes('update'))).toBe(false)
