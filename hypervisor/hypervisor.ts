@@ -63,6 +63,11 @@ export interface EntryState {
 
 export interface Counter { readonly name: string; readonly value: bigint }
 
+/** Items of -d. */
+export const LOG_ITEMS = ['int', 'cpu_reset', 'in_asm', 'exec', 'mmu', 'guest_errors', 'jit'] as const
+export type LogItem = (typeof LOG_ITEMS)[number]
+export interface GuestLog { readonly items: readonly LogItem[]; write(text: string): void }
+
 export interface SymbolShare { readonly name: string; readonly samples: number; readonly percent: number }
 
 /** What an accelerator has done since the last reset, for people and for the bench. */
@@ -94,6 +99,8 @@ export interface HypervisorOptions {
   readonly clock: MachineClock
   /** tcg; default off */
   readonly translator?: TranslatorMode | undefined
+  /** tcg: what the guest does, line by line (-d) */
+  readonly log?: GuestLog | undefined
   /** tcg: file with the symbols of the guest's kernel, for a profile */
   readonly symbols?: string | undefined
   /** Called on the main thread, never from inside a call into the accelerator. */

@@ -7,6 +7,7 @@ import { MesovirtError } from '../host/errors.ts'
 import { KVM_DEVICE, kvmKind, probeKvm, readKvmHost } from '../host/kvm-device.ts'
 import type { KvmHost } from '../host/kvm-device.ts'
 import type { AcceleratorConfig, AcceleratorName } from './options/config.ts'
+import { writeLines } from './log.ts'
 import { checkTcgMemory } from './options/validate.ts'
 
 export type AcceleratorFactory = (options: HypervisorOptions) => Hypervisor
@@ -71,8 +72,8 @@ export async function buildOnAccelerator<Machine>(config: AcceleratorConfig, cho
     if (name === 'tcg' && open) checkTcgMemory(memory, why)
     try {
       const accelerator = await load(name)
-      const { translator, symbols } = config
-      const machine = build((options) => accelerator({ ...options, ...translator === undefined ? {} : { translator }, ...symbols === undefined ? {} : { symbols } }))
+      const { translator, symbols, log } = config
+      const machine = build((options) => accelerator({ ...options, ...translator === undefined ? {} : { translator }, ...symbols === undefined ? {} : { symbols }, ...log === undefined ? {} : { log: { items: log, write: writeLines } } }))
       if (why !== undefined) notice(`${acceleratorLine(name, why)}${name === 'kvm' ? '' : '; mesovirt doctor says more'}`)
       return machine
     } catch (error) {

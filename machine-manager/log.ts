@@ -57,6 +57,11 @@ function write(level: LogLevel, subject: string, text: string): void {
 
 let plain: LogSink | undefined
 
+/** Lines as they are, without time and level: to the file of -D, or to standard error. */
+export function writeLines(text: string): void {
+  (sink ?? (plain ??= LogSink.descriptor(2))).write(text)
+}
+
 /** One line of the log. @param timeNs nanoseconds since 1970, UTC */
 export function formatLine(level: LogLevel, subject: string, lineNumber: number, text: string, timeNs: bigint): string {
   const seconds = new Date(Number(timeNs / 1_000_000n)).toISOString().slice(0, 19)

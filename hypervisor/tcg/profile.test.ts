@@ -4,7 +4,7 @@ import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { GuestProfile, SymbolTable } from './profile.ts'
 
-const PROFILE_ON = 0x10178, PROFILE_COUNT = 0x1017c, RING = 0x1c000, RING_SLOTS = 2048
+const PROFILE_ON = 0x10178, PROFILE_COUNT = 0x1017c, RING = 0x1c000, RING_SLOTS = 1024
 const MAP = `ffffffff81000000 T _text
 ffffffff81000100 t first
 ffffffff81000200 D data_not_code

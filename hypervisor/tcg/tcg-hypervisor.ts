@@ -16,6 +16,7 @@ import type { AcceleratorStatistics, EntryState, Hypervisor, HypervisorOptions }
 import {
   CPU_AREA, CPU_STRIDE, G_IRQ_DIRTY, G_KICK, G_LINES, G_RANGE_COUNT, G_RANGES, G_VIRTUAL_NS, G_WAKE, HALTED, RANGE_READ_ONLY,
 } from './core/layout.ts'
+import { CoreLog } from './core-log.ts'
 import { GuestProfile, SymbolTable } from './profile.ts'
 import { HostStores } from './host-stores.ts'
 import { writeControlWords, writeCpuid } from './control-words.ts'
@@ -54,6 +55,7 @@ export class TcgHypervisor implements Hypervisor {
   readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4))
   readonly #lines: readonly EventLine[]
   readonly #profile: GuestProfile | undefined
+  readonly #log: CoreLog | undefined
   #worker: Worker | undefined
   #bus: BusServer | undefined
   #stopListening: (() => void) | undefined
@@ -78,6 +80,7 @@ export class TcgHypervisor implements Hypervisor {
     this.#nativeRam = native
     this.#words = new Int32Array(this.#memory.buffer)
     this.#view = new DataView(this.#memory.buffer)
+    this.#log = options.log === undefined ? undefined : new CoreLog(this.#memory.buffer, options.log)
     this.#profile = symbols === undefined ? undefined : new GuestProfile(this.#memory.buffer, symbols)
     const stores = new HostStores(this.#memory.buffer)
     this.ram = options.ram.map(({ guestAddress, size }, index) => {
@@ -186,6 +189,7 @@ export class TcgHypervisor implements Hypervisor {
     // Compiled code that runs on regardless is stopped by V8; both take about a millisecond.
     await this.#worker?.terminate()
     await this.#exited
+    this.#log?.stop()
   }
 
   threadId(_cpu: number): number {

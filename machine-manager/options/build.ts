@@ -5,7 +5,8 @@ import { DEFAULT_CANDIDATES } from './config.ts'
 import { checkDevices, deviceConfig, objectConfig } from './devices.ts'
 import { blockdevConfig, driveConfig, resolveImages } from './disks.ts'
 import type { ReferringNode } from './disks.ts'
-import type { TranslatorMode } from '../../hypervisor/hypervisor.ts'
+import { LOG_ITEMS } from '../../hypervisor/hypervisor.ts'
+import type { LogItem, TranslatorMode } from '../../hypervisor/hypervisor.ts'
 import { parseKeyValues } from './grammar.ts'
 import type { KeyValue, Occurrence } from './grammar.ts'
 import { checkStatus, readCharacterDevice, readValues, readVariant, Values } from './interpret.ts'
@@ -184,7 +185,7 @@ function assemble(draft: Draft): BuiltConfig {
   checkReferences(draft)
   const images = resolveImages(draft.images, draft.nodes)
   checkDevices(draft.devices, draft.objects, images)
-  const accelerator = { ...acceleratorConfig(draft, notices), ...draft.translator === undefined ? {} : { translator: draft.translator }, ...draft.symbols === undefined ? {} : { symbols: draft.symbols } }
+  const accelerator = { ...acceleratorConfig(draft, notices), ...draft.translator === undefined ? {} : { translator: draft.translator }, ...draft.symbols === undefined ? {} : { symbols: draft.symbols }, ...logItems(draft.plain.get('d')) }
   const memory = {
     size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]),
     path: draft.plain.get('mem-path'), preallocate: draft.given.has('mem-prealloc'),
@@ -264,9 +265,10 @@ function onOffAuto(text: string | undefined): 'on' | 'off' | 'auto' {
 function acceleratorConfig(draft: Draft, notices: string[]): AcceleratorConfig {
   const fromMachine = draft.values('machine').text('accel')
   const asked = (draft.accelerators.length > 0 ? draft.accelerators.join(':') : fromMachine)?.split(':')
-  const counted = draft.given.has('icount')
+  const counted = draft.given.has('icount') || draft.given.has('d')
+  const [option, why] = draft.given.has('icount') ? ['-icount', 'counts its instructions'] : ['-d', 'looks into it']
   if (asked === undefined) {
-    if (counted) notices.push('accelerator tcg (our software CPU): -icount counts its instructions')
+    if (counted) notices.push(`accelerator tcg (our software CPU): ${option} ${why}`)
     return { candidates: counted ? ['tcg'] : DEFAULT_CANDIDATES, chosenBy: 'default' }
   }
   const known = [...new Set(asked)].filter((name): name is AcceleratorName => name === 'kvm' || name === 'tcg')
@@ -277,10 +279,20 @@ function acceleratorConfig(draft: Draft, notices: string[]): AcceleratorConfig {
   if (asked[0] !== known[0]) notices.push(`-accel ${asked[0] ?? ''} is not in this version; ${known.join(' or ')} is used`)
   if (!counted) return { candidates: known, chosenBy: 'user' }
   if (!known.includes('tcg')) {
-    throw optionError('OPTION_CONFLICT', '-icount and -accel kvm', 'a processor does not count instructions into time; use -accel tcg, or leave out -icount')
+    throw optionError('OPTION_CONFLICT', `${option} and -accel kvm`, `${option === '-d' ? 'nobody sees what a processor does' : 'a processor does not count instructions into time'}; use -accel tcg, or leave out ${option}`)
   }
-  if (known[0] === 'kvm') notices.push('accelerator tcg (our software CPU): -icount counts its instructions')
+  if (known[0] === 'kvm') notices.push(`accelerator tcg (our software CPU): ${option} ${why}`)
   return { candidates: ['tcg'], chosenBy: 'user' }
+}
+
+/** -d item,item: QEMU's names, as far as there is something to say. */
+function logItems(text: string | undefined): { readonly log?: readonly LogItem[] } {
+  if (text === undefined) return {}
+  return { log: text.split(',').map((name) => {
+    const item = LOG_ITEMS.find((known) => known === name)
+    if (item === undefined) throw optionError('OPTION_VALUE', `-d ${name}`, `there is no such item, only ${LOG_ITEMS.join(', ')}${didYouMean(name, LOG_ITEMS)}`)
+    return item
+  }) }
 }
 
 function translatorMode(text: string | undefined): TranslatorMode | undefined {

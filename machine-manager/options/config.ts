@@ -1,5 +1,5 @@
 /** What a command line asks for, as one typed value: the only thing the rest of the program knows about options. */
-import type { TranslatorMode } from '../../hypervisor/hypervisor.ts'
+import type { LogItem, TranslatorMode } from '../../hypervisor/hypervisor.ts'
 import type { ChardevConfig } from '../../device-model/chardev/open.ts'
 import type { RandomSourceConfig } from '../../device-model/random-source.ts'
 import type { BlockImageConfig, ReadErrorPolicy, WriteErrorPolicy } from '../../device-model/block/config.ts'
@@ -33,6 +33,8 @@ export interface AcceleratorConfig {
   readonly chosenBy: 'user' | 'default'
   /** tcg: translate hot guest code; undefined: nobody said */
   readonly translator?: TranslatorMode | undefined
+  /** tcg: items of -d */
+  readonly log?: readonly LogItem[] | undefined
   /** tcg: symbols of the guest's kernel */
   readonly symbols?: string | undefined
 }

@@ -166,6 +166,11 @@ describe('a command line becomes a configuration', () => {
     expect(notices).toEqual(notice === undefined ? [] : [notice])
   })
 
+  it('what the guest does can be told by the software CPU only', () => {
+    expect(launchOf('-d', 'int,exec', ...KERNEL)).toMatchObject({ config: { accelerator: { candidates: ['tcg'], log: ['int', 'exec'] } },
+      notices: ['accelerator tcg (our software CPU): -d looks into it'] })
+  })
+
   it('without -accel the host decides at the launch, unless instructions are counted', () => {
     expect(launchOf(...KERNEL)).toMatchObject({ config: { accelerator: { candidates: ['kvm', 'tcg'], chosenBy: 'default' } }, notices: [] })
     expect(launchOf('-icount', '3', ...KERNEL)).toMatchObject({ config: { accelerator: { candidates: ['tcg'], chosenBy: 'default' } },
@@ -221,6 +226,8 @@ describe('a mistake is one line that says what to do', () => {
     ['-machine accel=tcg,kernel-irqchip=on', 'OPTION_VALUE', '-machine kernel-irqchip=: kernel-irqchip belongs to kvm; leave it out, or use -accel kvm'],
     ['-icount 3 -accel kvm', 'OPTION_CONFLICT',
       '-icount and -accel kvm: a processor does not count instructions into time; use -accel tcg, or leave out -icount'],
+    ['-d intt', 'OPTION_VALUE', '-d intt: there is no such item, only int, cpu_reset, in_asm, exec, mmu, guest_errors, jit; did you mean int?'],
+    ['-d int,jit -accel kvm', 'OPTION_CONFLICT', '-d and -accel kvm: nobody sees what a processor does; use -accel tcg, or leave out -d'],
     ['-icount 3 -enable-kvm', 'OPTION_CONFLICT',
       '-icount and -accel kvm: a processor does not count instructions into time; use -accel tcg, or leave out -icount'],
     ['-cpu Skylake', 'OPTION_VALUE', '-cpu model=Skylake: "Skylake" is not known; use host or max'],

@@ -38,6 +38,9 @@ export const CONTROL_OPTIONS: readonly OptionSpec[] = [
   { name: 'D', group: 'Time and debugging', argument: '[FILE]', form: { kind: 'plain', type: PATH, optional: true },
     help: 'Log to FILE (rotated at 100 MiB, 7 kept, mode 0640), or to standard error without FILE. Level: MESOVIRT_LOG_LEVEL or STRATOVIRT_LOG_LEVEL, '
       + 'one of error, warn, info (default), debug, trace.' },
+  { name: 'd', group: 'Time and debugging', argument: 'ITEM[,ITEM...]', form: { kind: 'plain', type: TEXT_255 },
+    help: 'Logs what the guest does, to the file of -D or to standard error; of tcg only, which it therefore chooses. Items: int (interrupts and exceptions), cpu_reset, in_asm (code that is decoded, as bytes), '
+      + 'exec (each block that is executed, one at a time), mmu (translations), guest_errors (registers that are not there), jit (hot and dropped code).' },
   {
     name: 'trace', group: 'Time and debugging', repeatable: true, help: 'Prints events of one kind as they happen.',
     form: {

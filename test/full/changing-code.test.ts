@@ -9,7 +9,8 @@ const PATIENCE_MS = 20 * 60_000
 const ROUNDS = 5
 /** Debian's generic kernel has some 38 000 calls that the function tracer patches. */
 const LEAST_SITES = 30_000
-const CLEAN = 'dmesg | grep -ciE "call trace|oops|BUG:|general protection|rcu.*stall|jump_label|ftrace bug"'
+/** A stall of RCU is none of it: on a host with more work than processors a vCPU may be away for as long as that takes. */
+const TROUBLE = 'call trace|oops|BUG:|general protection|jump_label|ftrace bug|text-patching'
 
 it.each([1, 2])('Linux patches itself as it likes: function tracer, kprobes, static keys, tracepoints, modules, processors, -smp %i', async (cpus) => {
   const vm = new Run(linux({ kernel: guests.generic.vmlinux, initrd: guests.generic.initrd, args: ['-smp', String(cpus)] }))
@@ -34,8 +35,9 @@ it.each([1, 2])('Linux patches itself as it likes: function tracer, kprobes, sta
   lines(await shell(`kill $(cat /run/acpid.pid); sleep 1; for i in ${count}; do rmmod evdev; grep -c ^evdev /proc/modules; insmod /lib/modules/*evdev.ko && grep -q ^evdev /proc/modules && echo loaded; done | grep -v 0`), 'loaded')
   if (cpus > 1) lines(await shell(`for i in ${count}; do echo 0 > /sys/devices/system/cpu/cpu1/online; cat /sys/devices/system/cpu/online; echo 1 > /sys/devices/system/cpu/cpu1/online; done`), '0')
   // All of it at once, with work beside it.
-  await shell(`(while :; do cat /etc/passwd > /dev/null; done) & for i in 1 2; do echo function > ${T}/current_tracer; echo 1 > ${T}/events/sched/enable; echo nop > ${T}/current_tracer; echo 0 > ${T}/events/sched/enable; done; kill $!`)
-  expect(await shell(CLEAN)).toBe('0')
+  // In a shell of its own, which says nothing of jobs.
+  await shell(`sh -c '(while :; do cat /etc/passwd > /dev/null; done) & for i in 1 2; do echo function > ${T}/current_tracer; echo 1 > ${T}/events/sched/enable; echo nop > ${T}/current_tracer; echo 0 > ${T}/events/sched/enable; done; kill $!'`)
+  expect(await shell(`dmesg | grep -iE '${TROUBLE}'`)).toBe('')
   vm.type('exit\n')
   expect(await vm.end()).toEqual({ status: 0, signal: null })
 }, 3 * PATIENCE_MS)

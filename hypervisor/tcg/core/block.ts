@@ -6,7 +6,7 @@
 import {
   RIP_BASE, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, CS, EXCEPTION, CPL, MODE, TMP, TLB_BYTES, TLB_KERNEL_FETCH, TLB_USER_FETCH, JUMP_CACHE, JUMP_ENTRIES,
   MODE_64, UOP_SIZE, UOP_OP, UOP_OFFSET, BLOCK_BYTES, BLOCK_NEXT1, BLOCK_NEXT2, BLOCK_HOST, BLOCK_MODE, BLOCK_COUNT, BLOCK_PAGE2, BLOCK_LENGTH, BLOCK_HEAT,
-  STAT_BLOCKS, STAT_UOPS,
+  STAT_BLOCKS, STAT_UOPS, LOG_IN_ASM,
 } from './layout'
 import { needMore, decodeInstruction } from './decode'
 import { OP_END, OP_SYSTEM, OP_UD, OP_GP, OP_JMP, OP_CALL, OP_RET, OP_JMP_R, OP_JMP_M, OP_CALL_R, OP_CALL_M } from './ops'
@@ -16,6 +16,7 @@ import { canonical } from './address'
 import { mmioRead } from './mmio'
 import { tally } from './counters'
 import { xlFault, translate } from './tlb'
+import { log, logs } from './log'
 import { announceCode } from './host-stores'
 import { findBlock, insertBlock, allocateBlock, commitBlock, registerCode } from './cache'
 
@@ -139,6 +140,7 @@ function decodeBlock(cpu: usize, linear: u64, host: usize, mode: u32, room: u64)
   commitBlock(block, count)
   registerCode(block, host, min<u32>(<u32>(at - host), <u32>(pageEnd - host)), page2, length2)
   insertBlock(block)
+  if (logs(LOG_IN_ASM)) log(cpu, LOG_IN_ASM, linear, host, <u64>(at - host) | (<u64>mode << 32))
   tally(STAT_BLOCKS)
   tally(STAT_UOPS, count - 1)
   return block + BLOCK_BYTES

@@ -6,11 +6,12 @@
 import {
   G_CPU_COUNT, G_UOP_BASE, G_UOP_END, G_UOP_NEXT, G_BLOCK_TABLE, G_BLOCK_MASK, G_PAGE_INFO, G_RAM_BASE, G_RAM_END, CPU_AREA, CPU_STRIDE, UOP_SIZE,
   PAGE_BYTES, PAGE_BLOCKS, PAGE_LINES, BLOCK_BYTES, BLOCK_NEXT1, BLOCK_NEXT2, BLOCK_HOST, BLOCK_MODE, BLOCK_COUNT, STAT_INVALIDATIONS,
-  STAT_CACHE_FLUSHES, BLOCK_HEAT, HEAT_DEAD, HEAT_REGION, G_JIT_EPOCH, G_JIT_DROPPED,
+  STAT_CACHE_FLUSHES, BLOCK_HEAT, HEAT_DEAD, HEAT_REGION, G_JIT_EPOCH, G_JIT_DROPPED, JIT_DROPPED, JIT_FLUSHED, LOG_JIT,
 } from './layout'
 import { OP_LEAVE } from './ops'
 import { flushJumpCache, dropWriteEntries } from './tlb'
 import { pageRecord } from './ram'
+import { log, logs } from './log'
 import { tally } from './counters'
 
 const PROBES: u32 = 8
@@ -89,6 +90,7 @@ export function invalidateCode(host: usize, length: u32): void {
   const record = pageRecord(host)
   if (!(load<u64>(record, PAGE_LINES) & lineMask(<u32>host & 0xfff, length))) return
   tally(STAT_INVALIDATIONS)
+  if (logs(LOG_JIT)) log(0, LOG_JIT, JIT_DROPPED, host, length)
   const page = host & ~0xfff
   let block: usize = load<u32>(record, PAGE_BLOCKS)
   store<u32>(record, 0, PAGE_BLOCKS)
@@ -123,6 +125,7 @@ export function flushAll(): void {
   generation++
   store<u32>(G_JIT_EPOCH, load<u32>(G_JIT_EPOCH) + 1)
   tally(STAT_CACHE_FLUSHES)
+  if (logs(LOG_JIT)) log(0, LOG_JIT, JIT_FLUSHED, 0, 0)
   memory.fill(load<u32>(G_BLOCK_TABLE), 0, (load<u32>(G_BLOCK_MASK) + 1) << 2)
   memory.fill(load<u32>(G_PAGE_INFO), 0, ((load<u32>(G_RAM_END) - load<u32>(G_RAM_BASE)) >> 12) * PAGE_BYTES)
   store<u32>(G_UOP_NEXT, load<u32>(G_UOP_BASE))

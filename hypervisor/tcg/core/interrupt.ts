@@ -1,6 +1,6 @@
 /** Delivery of exceptions and interrupts, and IRET. Intel SDM volume 3, chapter 6 (protected and long mode) and 20 (real and virtual-8086 mode). */
 import {
-  GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, TR, IDTR_BASE, IDTR_LIMIT, CR0, DR, HALTED, EXCEPTION,
+  GPR, RIP, RFLAGS, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, ES, CS, SS, DS, FS, GS, TR, IDTR_BASE, IDTR_LIMIT, CR0, CR2, LOG_INT, DR, HALTED, EXCEPTION,
   ERROR_CODE, CPL, MODE, TRIPLE_FAULT, NMI_BLOCKED, LAST_DEBUG, SCRATCH, MODE_64, STAT_EXCEPTIONS, STAT_INTERRUPTS,
 } from './layout'
 import { VEC_DB, VEC_DF, VEC_TS, VEC_NP, VEC_SS, VEC_GP, VEC_PF, raise } from './fault'
@@ -14,6 +14,7 @@ import {
 } from './segment'
 import { failed, clearFailed, stackMask, setStackPointer, push, peek, dropStack } from './operand'
 import { TASK_CALL, TASK_IRET, taskSwitch } from './task'
+import { log, logs } from './log'
 import { addRetired } from './time'
 
 export const KIND_EXCEPTION: u32 = 0, KIND_SOFTWARE: u32 = 1, KIND_EXTERNAL: u32 = 2, KIND_ICEBP: u32 = 3
@@ -48,6 +49,9 @@ export function setRflags(cpu: usize, value: u64, mask: u64): void {
  */
 function enterHandler(cpu: usize, vector: u32, kind: u32, returnRip: u64, hasError: bool, error: u32, resumeFlag: bool): bool {
   const ext: u32 = kind == KIND_SOFTWARE ? 0 : 1
+  if (logs(LOG_INT)) {
+    log(cpu, LOG_INT, <u64>vector | (<u64>kind << 8) | (<u64>hasError << 10) | (<u64>load<u32>(cpu, CPL) << 12) | (<u64>error << 32), returnRip, load<u64>(cpu, CR2))
+  }
   let flags = getRflags(cpu)
   if (resumeFlag) flags |= FL_RF
   const limit = load<u32>(cpu, IDTR_LIMIT)

@@ -65,7 +65,17 @@ export const G_JIT_RUNS = 0x10180 // u64: entries into regions that came from th
 export const G_PROFILE = 0x10178 // u32: not 0 = note where slices end
 export const G_PROFILE_COUNT = 0x1017c // u32 atomic: slices ever noted; the last PROFILE of them are RIPs in G_PROFILE_RING
 export const G_PROFILE_RING = 0x1c000 // u64 each
-export const PROFILE = 2048
+export const PROFILE = 1024
+/** What -d asked for (log.ts), and a ring of LOG_RECORDS of {kind u32, atomic, stored last; vCPU u32; three u64}. */
+export const G_LOG = 0x10188 // u32 LOG_* bits
+export const G_LOG_HEAD = 0x1018c // u32 atomic: records ever made
+export const G_LOG_TAIL = 0x10190 // u32 atomic: records ever read; notified
+export const G_LOG_RING = 0x1e000
+export const LOG_RECORDS = 256
+export const LOG_RECORD = 32
+export const LOG_INT = 1, LOG_CPU_RESET = 2, LOG_IN_ASM = 4, LOG_EXEC = 8, LOG_MMU = 16, LOG_GUEST_ERRORS = 32, LOG_JIT = 64
+/** What LOG_JIT records say in their first word. */
+export const JIT_HOT = 0, JIT_DROPPED = 1, JIT_FLUSHED = 2
 export const G_NEVER_TLB = 0x14000 // 16 KiB of TLB entries that never match: used while every access must take the slow path
 
 // ---- one vCPU ------------------------------------------------------------------------------------------------------------------

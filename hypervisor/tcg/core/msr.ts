@@ -2,7 +2,7 @@
 import {
   G_WALL_NS, GPR, SEG_BASE, FS, GS, CR0, CR4, EFER, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_FMASK, MSR_KERNEL_GS_BASE, MSR_SYSENTER_CS, MSR_SYSENTER_ESP,
   MSR_SYSENTER_EIP, MSR_TSC_AUX, MSR_PAT, MSR_MISC_ENABLE, MSR_SPEC_CTRL, MSR_APIC_BASE, MSR_TSC_OFFSET, MSR_TSC_ADJUST, MSR_KVM_WALL_CLOCK,
-  MSR_KVM_SYSTEM_TIME, MSR_MTRR_DEF_TYPE, MSR_MTRR_FIXED, MSR_MTRR_VARIABLE, CPL, CPUID_COUNT, CPUID_TABLE,
+  MSR_KVM_SYSTEM_TIME, MSR_MTRR_DEF_TYPE, MSR_MTRR_FIXED, MSR_MTRR_VARIABLE, CPL, CPUID_COUNT, CPUID_TABLE, LOG_GUEST_ERRORS,
 } from './layout'
 import { VEC_GP, raise } from './fault'
 import { canonical } from './address'
@@ -12,6 +12,7 @@ import { invalidateRange } from './cache'
 import { segment, updateMode } from './segment'
 import { machineNs } from './time'
 import { tscDeadlineWrite, lapicTscChanged, tscDeadlineRead } from './apic-timer'
+import { log, logs } from './log'
 import { apicValue, x2apicRead, x2apicWrite, apicBaseWrite } from './x2apic'
 
 /** Guest TSC: 1 GHz machine time plus the vCPU's offset. */
@@ -181,15 +182,19 @@ function writeMsr(cpu: usize, msr: u32, value: u64): bool {
 }
 
 export function rdmsr(cpu: usize): u32 {
-  if (!readMsr(cpu, load<u32>(cpu, GPR + 8))) { raise(cpu, VEC_GP, 0); return 1 }
+  if (!readMsr(cpu, load<u32>(cpu, GPR + 8))) { badMsr(cpu, 0); raise(cpu, VEC_GP, 0); return 1 }
   store<u64>(cpu, msrValue & 0xffffffff, GPR)
   store<u64>(cpu, msrValue >> 32, GPR + 16)
   return 0
 }
 export function wrmsr(cpu: usize): u32 {
   if (writeMsr(cpu, load<u32>(cpu, GPR + 8), <u64>load<u32>(cpu, GPR) | (<u64>load<u32>(cpu, GPR + 16) << 32))) return 0
+  badMsr(cpu, 1)
   raise(cpu, VEC_GP, 0)
   return 1
+}
+function badMsr(cpu: usize, write: u32): void {
+  if (logs(LOG_GUEST_ERRORS)) log(cpu, LOG_GUEST_ERRORS, load<u32>(cpu, GPR + 8), write, <u64>load<u32>(cpu, GPR) | (<u64>load<u32>(cpu, GPR + 16) << 32))
 }
 
 /** struct pvclock_wall_clock { version, sec, nsec }. */

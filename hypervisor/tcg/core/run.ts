@@ -4,7 +4,7 @@ import {
   SEG_ATTR, SEG_SELECTOR, CS, LDTR, TR, GDTR_LIMIT, IDTR_LIMIT, CR0, CR3, CR4, DR, MSR_STAR, MSR_PAT, MSR_MISC_ENABLE, MSR_MTRR_DEF_TYPE, XMM, MXCSR,
   FCW, FPR, CPU_INDEX, HALTED, EVENTS, EXCEPTION, RIP_SET, CPL, INHIBIT, SIPI_VECTOR, INSTRUCTIONS, TRIPLE_FAULT, NMI_BLOCKED, LAST_DEBUG, TLB_BYTES,
   EVENT_INTR, EVENT_NMI, EVENT_INIT, EVENT_SIPI, EXIT_SLICE, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN, EXIT_TRANSLATED,
-  G_JIT_READY, G_PROFILE, G_PROFILE_COUNT, G_PROFILE_RING, G_RUN_NS, PROFILE,
+  G_JIT_READY, LOG_CPU_RESET, LOG_EXEC, MODE, G_PROFILE, G_PROFILE_COUNT, G_PROFILE_RING, G_RUN_NS, PROFILE,
 } from './layout'
 import { VEC_DB, raise } from './fault'
 import { setSlowAccess, codeBreakpoint } from './access-check'
@@ -16,6 +16,7 @@ import { deliverException, tookSoftwareInterrupt, clearSoftwareInterrupt, extern
 import { lookup, lookupOne } from './block'
 import { setSingleIteration } from './string'
 import { exec } from './exec'
+import { log, logs } from './log'
 import { hostNs } from './imports'
 import { flushAll } from './cache'
 import { applyHostStores, hostHasStored } from './host-stores'
@@ -38,6 +39,7 @@ export function initialise(): void {
 
 /** Power-up (`init` false) or INIT state of one vCPU: real mode at F000:FFF0, caches empty. SDM volume 3, table 10-1. */
 export function resetCpu(cpu: usize, index: u32, init: bool): void {
+  if (logs(LOG_CPU_RESET)) log(0, LOG_CPU_RESET, index, init, 0)
   memory.fill(cpu, 0, init ? MSR_STAR : 1024)
   for (let i: u32 = 0; i < 8; i++) {
     const s = segment(cpu, i)
@@ -170,8 +172,10 @@ export function runCpu(cpu: usize, instructions: u64): u32 {
     setSlowAccess(breakpoints || (load<u32>(cpu, CPL) == 3 && (load<u32>(cpu, CR0) & 0x40000) != 0 && (load<u32>(cpu, RFLAGS) & 0x40000) != 0))
     if (breakpoints || load<u32>(cpu, INHIBIT) || load<u32>(cpu, RFLAGS) & FL_TF) { runOne(cpu, breakpoints); continue }
     store<u64>(cpu, load<u64>(cpu, RFLAGS) & ~<u64>FL_RF, RFLAGS)
-    setSliceEnd(limit)
+    const executions = logs(LOG_EXEC)
+    setSliceEnd(executions ? retired + 1 : limit) // one block at a time
     const u = lookup(cpu, load<u64>(cpu, RIP))
+    if (executions && u) log(cpu, LOG_EXEC, load<u64>(cpu, RIP), load<u32>(cpu, CPL), load<u32>(cpu, MODE))
     if (u) exec(cpu, u)
   }
   store<u64>(cpu, load<u64>(cpu, INSTRUCTIONS) + retired - before, INSTRUCTIONS)

@@ -1,11 +1,12 @@
 /** The software TLB: linear address to place in the WebAssembly memory. exec.ts looks into it inline, everybody else calls translate(). */
 import {
   G_CPU_COUNT, CPU_AREA, CPU_STRIDE, TLB_HAS_LARGE, TLB_BYTES, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_KERNEL_FETCH, TLB_USER_READ, TLB_USER_WRITE,
-  TLB_USER_FETCH, JUMP_CACHE, JUMP_ENTRIES, PAGE_LINES, STAT_TLB_FILLS, STAT_TLB_FLUSHES,
+  TLB_USER_FETCH, JUMP_CACHE, JUMP_ENTRIES, PAGE_LINES, STAT_TLB_FILLS, STAT_TLB_FLUSHES, ERROR_CODE, LOG_MMU,
 } from './layout'
 import { ACCESS_WRITE, ACCESS_FETCH, xlPhys, leafFlags, leafWritable, walk } from './paging'
 import { xlReadOnly, pageRecord } from './ram'
 import { ramBehind } from './mmio'
+import { log, logs } from './log'
 import { tally } from './counters'
 
 const INVALID: u64 = 0xffffffffffffffff
@@ -23,7 +24,12 @@ export let xlFault: bool = false
 export function translate(cpu: usize, va: u64, access: u32, user: bool): usize {
   xlFault = false
   xlCode = false
-  if (!walk(cpu, va, access, user)) { xlFault = true; return 0 }
+  if (!walk(cpu, va, access, user)) {
+    xlFault = true
+    if (logs(LOG_MMU)) log(cpu, LOG_MMU, va, 0, access | (<u32>user << 8) | 0x10000 | (<u64>load<u32>(cpu, ERROR_CODE) << 32))
+    return 0
+  }
+  if (logs(LOG_MMU)) log(cpu, LOG_MMU, va, xlPhys, access | (<u32>user << 8))
   const physical = xlPhys
   const host = ramBehind(cpu, physical)
   if (!host) return 0

@@ -7,8 +7,9 @@ import {
   G_JIT_ENTRIES, G_JIT_HEAD, G_JIT_HOOK, G_JIT_QUEUE, G_JIT_RETIRED, G_JIT_RUNS, G_JIT_SAMPLED_NS, G_JIT_SAMPLES, G_JIT_TAIL, G_JIT_THRESHOLD, G_NEVER_TLB, G_STATS, BLOCK_BYTES, BLOCK_HEAT,
   HEAT_QUEUED, HEAT_REGION, JIT_QUEUE, MODE, MODE_64, REGION_BEHIND_BITS, REGION_DONE, REGION_LEAVE, STAT_INVALIDATIONS, UOP_OP, UOP_X, UOP_IMM, UOP_OFFSET, RIP_BASE, CPL,
   JUMP_CACHE, JUMP_ENTRIES, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_RESUME, REGION_ON, REGION_OUT, UOP_LEN, RIP, RIP_SET, RFLAGS, EXCEPTION,
-  G_IRQ_DIRTY, G_KICK, DR, EVENTS, HALTED, TRIPLE_FAULT, INHIBIT, TLB_USER_READ, TLB_KERNEL_READ,
+  G_IRQ_DIRTY, G_KICK, DR, EVENTS, HALTED, TRIPLE_FAULT, INHIBIT, TLB_USER_READ, TLB_KERNEL_READ, JIT_HOT, LOG_JIT,
 } from './layout'
+import { log, logs } from './log'
 import { hostNs } from './imports'
 import { OP_END, OP_SYSTEM, OP_GENERIC, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87 } from './ops'
 import { condition, getFlags, setFlagsArith, FL_TF, FL_RF, FL_AC } from './flags'
@@ -152,6 +153,7 @@ export function onward(cpu: usize): usize {
 function request(cpu: usize, u: usize): bool {
   const block = u - BLOCK_BYTES
   if (load<u32>(cpu, MODE) != MODE_64) { store<u32>(block, HEAT_QUEUED, BLOCK_HEAT); return false }
+  if (logs(LOG_JIT)) log(cpu, LOG_JIT, JIT_HOT, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET), 0)
   const hook = load<u32>(G_JIT_HOOK)
   if (hook) {
     store<u32>(block, HEAT_QUEUED, BLOCK_HEAT)
