@@ -123,10 +123,18 @@ describe('the doctor', () => {
   })
 
   it('what this version does not use is a fact without advice', () => {
-    for (const id of ['vhost-net', 'vhost-vsock', 'net-tun', 'io_uring']) {
+    for (const id of ['vhost-net', 'vhost-vsock', 'net-tun']) {
       const one = finding(judge(PVM), id)
       expect([one?.verdict, one?.fix, one?.meaning]).toEqual(['info', undefined, 'not used by this version'])
     }
+  })
+})
+
+describe('io_uring', () => {
+  it('is for disks where it works, and a warning with the setting that allows it where it is refused', () => {
+    expect(finding(judge({ ...PVM, ioUring: 'works' }), 'io_uring')).toMatchObject({ verdict: 'info', meaning: 'for disks with aio=io_uring' })
+    expect(finding(judge({ ...PVM, ioUring: 'refused', ioUringDisabled: 2 }), 'io_uring')).toMatchObject({ verdict: 'warn', fix: 'sudo sysctl kernel.io_uring_disabled=0' })
+    expect(finding(judge({ ...PVM, ioUring: 'absent', ioUringDisabled: undefined }), 'io_uring')).toMatchObject({ verdict: 'warn', fix: 'use aio=threads' })
   })
 })
 

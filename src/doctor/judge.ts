@@ -194,8 +194,12 @@ function devices({ devices: found, ioUring, ioUringDisabled, memfd, platform }: 
     found: state === 'usable' ? 'there, and permitted' : state === 'denied' ? 'there, without permission' : `no ${path}`, meaning: UNUSED,
   }))
   const setting = ioUringDisabled === undefined ? '' : `, kernel.io_uring_disabled = ${ioUringDisabled}`
-  findings.push({ id: 'io_uring', section, verdict: 'info', subject: 'io_uring', found: `${callState(ioUring)}${setting}`, meaning: UNUSED },
-    { id: 'memfd', section, verdict: memfd === undefined || memfd === 'works' ? 'info' : 'warn', subject: 'memfd', found: callState(memfd), meaning: 'for guest memory that other processes can map' })
+  const ring = { id: 'io_uring', section, subject: 'io_uring', found: `${callState(ioUring)}${setting}` } as const
+  findings.push(ioUring === 'works' || ioUring === undefined ? { ...ring, verdict: 'info', meaning: 'for disks with aio=io_uring' } : {
+    ...ring, verdict: 'warn', meaning: 'disks with aio=io_uring do not work; those with aio=threads, the default, do',
+    fix: ioUring === 'refused' && (ioUringDisabled ?? 0) > 0 ? 'sudo sysctl kernel.io_uring_disabled=0' : 'use aio=threads',
+  })
+  findings.push({ id: 'memfd', section, verdict: memfd === undefined || memfd === 'works' ? 'info' : 'warn', subject: 'memfd', found: callState(memfd), meaning: 'for guest memory that other processes can map' })
   return findings
 }
 
