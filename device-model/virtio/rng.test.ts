@@ -110,6 +110,21 @@ describe.each([['split', false], ['packed', true]] as const)('the entropy device
   })
 })
 
+it('what arrives in a pause reaches the guest when the machine goes on', async () => {
+  const { mmio, source, memory, ask, used } = bench()
+  ask(4)
+  await mmio.pause()
+  const before = memory.read(0, memory.size)
+  source.answer(6)
+  expect(Buffer.compare(memory.read(0, memory.size), before)).toBe(0)
+  ask(8, DATA + 0x100)
+  expect(source.asked).toHaveLength(0)
+  mmio.resume()
+  expect(used()).toEqual([{ id: 0, written: 4 }])
+  expect([...memory.read(DATA, 4)]).toEqual([6, 6, 6, 6])
+  expect(source.asked.map(({ length }) => length)).toEqual([8])
+})
+
 describe('a limit', () => {
   it('is given out per period of machine time', () => {
     const { source, clock, ask, used } = bench({ limit: { bytes: 100, periodMs: 1000 } })

@@ -2,14 +2,13 @@
  * Gets a Linux guest ready to boot: Debian's signed kernel and static busybox, and our initramfs around it. Everything lands in one folder
  * and is kept: the second call does no more than look. Files appear under their names only when complete, so parallel calls do no harm.
  */
-import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { MesovirtError } from '../../host/errors.ts'
 import { Apt } from './apt.ts'
 import { readDeb } from './deb.ts'
-import type { DebFile } from './deb.ts'
+import { fetchModules, moduleName, unpackModule } from './modules.ts'
 import { extractVmlinux } from '../../boot-loader/extract-vmlinux.ts'
 import { buildInitramfs } from './initramfs.ts'
 import type { InitramfsOptions } from './initramfs.ts'
@@ -31,6 +30,8 @@ export interface FetchGuestOptions {
   /** Folder for downloads and results, made if missing. */
   readonly cacheDir: string
   readonly flavour: Flavour
+  /** More kernel modules for the initramfs, by name; what they need comes with them. */
+  readonly modules?: readonly string[] | undefined
   /** Also take the uncompressed ELF out of the kernel. */
   readonly vmlinux?: boolean | undefined
   /** Ask apt again even when the guest is there. */
@@ -52,15 +53,17 @@ export interface Guest {
   readonly modules: readonly string[]
 }
 
-/** @throws MesovirtError GUEST_UNAVAILABLE, GUEST_DOWNLOAD, DEB_DAMAGED, TOOL_MISSING, VMLINUX_*, GUEST_FOLDER */
-export async function fetchGuest({ cacheDir, flavour, vmlinux = false, refresh = false, log = silentProgress }: FetchGuestOptions): Promise<Guest> {
+/** @throws MesovirtError GUEST_UNAVAILABLE, GUEST_DOWNLOAD, GUEST_MODULE, DEB_DAMAGED, TOOL_MISSING, VMLINUX_*, GUEST_FOLDER */
+export async function fetchGuest({ cacheDir, flavour, modules = [], vmlinux = false, refresh = false, log = silentProgress }: FetchGuestOptions): Promise<Guest> {
   const folder = makeFolder(cacheDir)
   const apt = new Apt(folder, log)
   const busybox = await fetchBusybox(apt, folder, refresh, log)
   const kernel = await fetchKernel(apt, folder, flavour, refresh, log)
+  const more = modules.length === 0 ? [] : await fetchModules(apt, kernel.package, path.dirname(kernel.kernel), modules, log)
+  const ours = new Set(kernel.modules.map(moduleName))
   const initrd = cachedInitramfs(folder, {
     busybox: fs.readFileSync(busybox),
-    modules: kernel.modules.map((file) => ({ name: path.basename(file), content: fs.readFileSync(file) })).filter(({ content }) => content.length > 0),
+    modules: [...kernel.modules, ...more.filter((file) => !ours.has(moduleName(file)))].map((file) => ({ name: path.basename(file), content: fs.readFileSync(file) })).filter(({ content }) => content.length > 0),
   }, log)
   const elf = vmlinux ? { vmlinux: cachedVmlinux(kernel.kernel, log) } : {}
   log.done()
@@ -165,13 +168,6 @@ async function fetchKernel(apt: Apt, folder: string, flavour: Flavour, refresh: 
 
 function isModule(file: string, module: string): boolean {
   return /^(usr\/)?lib\/modules\//.test(file) && file.includes('/kernel/drivers/') && (file.endsWith(`/${module}`) || file.endsWith(`/${module}.xz`))
-}
-
-/** Newer Debian kernels ship their modules xz-compressed. Without xz on the host the guest merely has no power button. */
-function unpackModule({ path: name, content }: DebFile): Uint8Array {
-  if (!name.endsWith('.xz')) return content
-  const result = spawnSync('xz', ['-dc'], { input: content, maxBuffer: 64 * 1024 * 1024, stdio: ['pipe', 'pipe', 'ignore'] })
-  return result.status === 0 ? result.stdout : new Uint8Array(0)
 }
 
 function writeWhole(file: string, content: Uint8Array, mode = 0o644): void {
