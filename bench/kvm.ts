@@ -138,7 +138,7 @@ type Machine = 'ours' | 'qemu'
 
 function command(machine: Machine, { build: { dist, flags } }: Context, kernel: string, cpus = 1): [string, string[]] {
   const shared = ['-m', String(MEMORY_MIB), '-smp', String(cpus), '-kernel', kernel, '-serial', 'stdio']
-  if (machine === 'ours') return [process.execPath, [...flags, `${dist}/mesovirt.js`, '-machine', 'microvm', '-accel', 'kvm', ...shared]]
+  if (machine === 'ours') return [process.execPath, [...flags, `${dist}/mesovirt.js`, '-machine', 'microvm,hotplug=off', '-accel', 'kvm', ...shared]]
   return [QEMU, ['-M', 'microvm,acpi=off', '-accel', 'kvm', '-nodefaults', '-no-user-config', '-display', 'none', ...shared]]
 }
 

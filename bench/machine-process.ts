@@ -30,7 +30,8 @@ export function machineCommand(side: Side, { dist, flags }: Build, { kernel, ini
     '-m', String(memory), '-kernel', kernel, ...initrd === undefined ? [] : ['-initrd', initrd], ...append === undefined ? [] : ['-append', append],
     ...qmp === undefined ? [] : ['-qmp', `unix:${qmp},server,nowait`], '-serial', 'stdio', ...extra,
   ]
-  if (side === 'ours') return [process.execPath, [...flags, `${dist}/mesovirt.js`, '-machine', 'microvm', '-accel', 'tcg', ...shared]]
+  // QEMU's microvm announces no empty slots for disks either.
+  if (side === 'ours') return [process.execPath, [...flags, `${dist}/mesovirt.js`, '-machine', 'microvm,hotplug=off', '-accel', 'tcg', ...shared]]
   // No ACPI: with it, a busy host and no clock of KVM's, Linux fails to calibrate the time stamp counter and hangs for want of another timer.
   return [QEMU, ['-M', 'microvm,acpi=off,pit=on,pic=on,rtc=on', '-accel', 'tcg', '-cpu', 'max', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', ...shared]]
 }
