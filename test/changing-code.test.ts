@@ -23,7 +23,7 @@ function ran(kernel: Uint8Array, count: number, threshold: number, most?: number
     ram: 128 * MIB, kernel: file, commandLine: '', shift: 3,
     translator: threshold === 0 ? undefined : (core, memory) => {
       regions = new RegionTable(core, memory, most)
-      translateAtOnce(regions, core, threshold, { blocks: 8, uops: 100, heat: 0, farHeat: 0 })
+      translateAtOnce(regions, core, threshold, { blocks: 8, uops: 100, heat: 0, farHeat: 0, farUops: 300 })
     },
     onPort: (port, value) => { if (port === PORT && results.length < count) results.push(value) },
   })

@@ -34,7 +34,7 @@ function called(rounds: number, threshold: number, between: (machine: CoreMachin
   const results: number[] = []
   const machine: CoreMachine = new CoreMachine({
     ram: 128 * MIB, kernel, commandLine: '', shift: 3,
-    translator: threshold === 0 ? undefined : (core, memory) => translateAtOnce(new RegionTable(core, memory), core, threshold, { blocks: 8, uops: 100, heat: 0, farHeat: 0 }),
+    translator: threshold === 0 ? undefined : (core, memory) => translateAtOnce(new RegionTable(core, memory), core, threshold, { blocks: 8, uops: 100, heat: 0, farHeat: 0, farUops: 300 }),
     onPort: (port, value) => {
       if (port !== PORT || results.length === rounds) return
       results.push(value & 0xff)

@@ -23,7 +23,7 @@ describeWhere(HAS_BINUTILS, 'binutils (as, ld), to be had with apt-get install b
     let regions: RegionTable | undefined
     const translated = runGuest(CORE, elf, cpus, INSTRUCTION_LIMIT, (core, memory) => {
       regions = new RegionTable(core, memory)
-      translateAtOnce(regions, core, threshold, { blocks: 40, uops: 300, heat: 0, farHeat: 0 })
+      translateAtOnce(regions, core, threshold, { blocks: 40, uops: 300, heat: 0, farHeat: 0, farUops: 300 })
     })
     expect(parseReport(translated.output).failed).toEqual([])
     expect(translated).toEqual(interpreted)

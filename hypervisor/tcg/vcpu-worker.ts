@@ -203,7 +203,7 @@ const core = instance.exports as unknown as Core
 const atOnce = setup.translator === 'force' ? (await import('./translator/at-once.ts')).translateAtOnce : undefined
 const translator = setup.translator === 'off'
   ? undefined
-  : new TranslatorClient(core, setup.memory, atOnce && ((table) => atOnce(table, core, 1, { blocks: 8, uops: 100, heat: 0, farHeat: 0 })))
+  : new TranslatorClient(core, setup.memory, atOnce && ((table) => atOnce(table, core, 1, { blocks: 8, uops: 100, heat: 0, farHeat: 0, farUops: 300 })))
 reset(core)
 send({ kind: 'ready' })
 while (obey(core)) {

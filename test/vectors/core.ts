@@ -65,7 +65,7 @@ export class CoreExecutor {
   private codeLength = 0
 
   /** @param translated every block becomes WebAssembly before it is first executed; for vectors run as blocks */
-  constructor(file: string, translated = false, limits: Limits = { blocks: 4, uops: 60, heat: 0, farHeat: 0 }) {
+  constructor(file: string, translated = false, limits: Limits = { blocks: 4, uops: 60, heat: 0, farHeat: 0, farUops: 300 }) {
     const memory = new wasm.Memory({ initial: 1024, maximum: 65536, shared: true })
     const env = { memory, busRead: () => 0xffffffff, busWrite: () => undefined, hostNs: () => 0, hostRandom: () => 4 }
     this.exports = new wasm.Instance(new wasm.Module(fs.readFileSync(file)), { env }).exports as Exports

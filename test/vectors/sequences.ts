@@ -32,7 +32,7 @@ class Comparison {
   }
 
   #translating(): CoreExecutor {
-    return new CoreExecutor(this.#core, true, { blocks: 40, uops: 600, heat: 0, farHeat: 0 })
+    return new CoreExecutor(this.#core, true, { blocks: 40, uops: 600, heat: 0, farHeat: 0, farUops: 300 })
   }
 
   /** @returns what differs, '' if nothing does */

@@ -12,6 +12,8 @@ export interface Limits {
   readonly heat: number
   /** ... a block on another page, or one that is called */
   readonly farHeat: number
+  /** ... and no longer once the region has so many instructions */
+  readonly farUops: number
 }
 
 export interface Edge {
@@ -98,7 +100,7 @@ export function formRegion(reader: UopReader, first: number, limits: Limits, wan
   const far = (hint: number, offset: number | undefined): Block | undefined => {
     const block = reader.hinted(hint)
     if (block === undefined || offset !== undefined && block.host % PAGE !== offset) return undefined
-    return block.heat < limits.farHeat && !nodes.has(block.first) ? undefined : block
+    return (block.heat < limits.farHeat || size > limits.farUops) && !nodes.has(block.first) ? undefined : block
   }
   const entry = add(start, 0)
   if (entry === undefined || isEmpty(entry)) return undefined

@@ -21,7 +21,7 @@ export interface Translation {
   readonly uops: number
 }
 
-export const LIMITS: Limits = { blocks: 40, uops: 300, heat: 8, farHeat: 1000 }
+export const LIMITS: Limits = { blocks: 40, uops: 300, heat: 100, farHeat: 1000, farUops: 150 }
 
 const imported = IMPORTS.map(({ name, type }) => ({ module: 'core', name, type }))
 

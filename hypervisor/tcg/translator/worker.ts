@@ -16,7 +16,7 @@ const reader = new UopReader(new DataView(memory.buffer))
 
 // For the modules made here: compile them in this thread instead of at the first call, and give only the hottest regions to the optimising compiler, whose
 // time would be missed elsewhere.
-for (const flag of ['--no-wasm-lazy-compilation', '--wasm-tiering-budget=600000000']) setFlagsFromString(flag)
+for (const flag of ['--no-wasm-lazy-compilation', '--wasm-tiering-budget=1000000000']) setFlagsFromString(flag)
 
 for (;;) {
   const tail = Atomics.load(words, G_JIT_TAIL >> 2)
