@@ -85,7 +85,7 @@ export class BlkBench {
     for (let turn = 0; this.driver.queue(queue).outstanding > 0; turn++) {
       if (turn > 20_000) throw new Error(`${this.driver.queue(queue).outstanding} requests do not come back; status ${this.driver.status}`)
       this.driver.queue(queue).takeUsed()
-      await new Promise((resolve) => setTimeout(resolve, turn > 50 ? 1 : 0))
+      await new Promise((resolve) => turn > 50 ? setTimeout(resolve, 1) : setImmediate(resolve))
     }
   }
 
