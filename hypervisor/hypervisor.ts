@@ -26,6 +26,9 @@ export type MachineClock =
 /** Whether the software CPU makes WebAssembly of hot guest code; `force`: of all code, at its first execution, for tests. */
 export type TranslatorMode = 'on' | 'off' | 'force'
 
+/** Threads of the software CPU: one for all vCPUs, or one for each. */
+export type ThreadMode = 'single' | 'multi'
+
 /** A piece of RAM to be made. */
 export interface RamRequest { readonly guestAddress: number; readonly size: number }
 
@@ -103,6 +106,8 @@ export interface HypervisorOptions {
   readonly log?: GuestLog | undefined
   /** tcg: file with the symbols of the guest's kernel, for a profile */
   readonly symbols?: string | undefined
+  /** tcg; default single */
+  readonly threads?: ThreadMode | undefined
   /** Called on the main thread, never from inside a call into the accelerator. */
   readonly onEvent: (event: HypervisorEvent) => void
   /** A device threw while it served a vCPU. */

@@ -72,8 +72,11 @@ export async function buildOnAccelerator<Machine>(config: AcceleratorConfig, cho
     if (name === 'tcg' && open) checkTcgMemory(memory, why)
     try {
       const accelerator = await load(name)
-      const { translator, symbols, log } = config
-      const machine = build((options) => accelerator({ ...options, ...translator === undefined ? {} : { translator }, ...symbols === undefined ? {} : { symbols }, ...log === undefined ? {} : { log: { items: log, write: writeLines } } }))
+      const { translator, symbols, log, threads } = config
+      const machine = build((options) => accelerator({
+        ...options, ...translator === undefined ? {} : { translator }, ...symbols === undefined ? {} : { symbols },
+        ...log === undefined ? {} : { log: { items: log, write: writeLines } }, ...threads === undefined ? {} : { threads },
+      }))
       if (why !== undefined) notice(`${acceleratorLine(name, why)}${name === 'kvm' ? '' : '; mesovirt doctor says more'}`)
       return machine
     } catch (error) {

@@ -44,6 +44,7 @@ const bundles = {
   'src/mesovirt.ts': 'dist/mesovirt.js',
   'src/index.ts': 'dist/index.js',
   'hypervisor/tcg/vcpu-worker.ts': 'dist/tcg-vcpu-worker.js',
+  'hypervisor/tcg/own-vcpu-worker.ts': 'dist/tcg-own-vcpu-worker.js',
   'hypervisor/tcg/translator/worker.ts': 'dist/tcg-translator-worker.js',
 }
 

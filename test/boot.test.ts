@@ -1,5 +1,6 @@
 /** Debian's stock kernels boot to a shell through a pipe, as a script drives them, and leave as they should. */
 import { describe, expect, it } from 'vitest'
+import { ACCELERATOR } from './support/accelerator.ts'
 import { GREETING, guests, linux, PROMPT, Run } from './support/vm.ts'
 
 describe('the cloud kernel', () => {
@@ -65,10 +66,12 @@ describe('the cloud kernel', () => {
     expect(await vm.end()).toEqual({ status: 0, signal: null })
   })
 
-  it('brings up four processors', async () => {
-    const vm = new Run(linux({ args: ['-smp', '4'] }))
+  const modes = ACCELERATOR === 'tcg' ? ['tcg,thread=single', 'tcg,thread=multi'] : [ACCELERATOR]
+  it.each(modes)('brings up four processors on %s', async (accelerator) => {
+    const vm = new Run(linux({ args: ['-smp', '4', '-accel', accelerator] }))
     await vm.out.until(PROMPT)
     expect(await vm.shell('nproc')).toBe('4')
+    expect(await vm.shell('dmesg | grep -ciE "tsc.*(warp|unstable)|call trace|BUG:"')).toBe('0')
     expect(await vm.shell('for n in 0 1 2 3; do taskset $((1 << n)) sh -c "echo on $n"; done')).toBe('on 0\non 1\non 2\non 3')
     vm.type('exit\n')
     expect(await vm.end()).toEqual({ status: 0, signal: null })

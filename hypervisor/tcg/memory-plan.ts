@@ -48,17 +48,17 @@ export interface TcgMemory {
  * Makes the memory, and has a file back the part that is RAM where the user wants one. Needs no native code otherwise.
  * @throws MesovirtError TCG_MEMORY, RAM_FILE, RAM_HUGE_PAGES, RAM_PREALLOCATION, RAM_MAPPING, RAM_ALLOCATION, FFI_MISSING
  */
-export function allocateMemory(cpus: number, ram: readonly RamRequest[], backing: RamBacking = {}): TcgMemory {
+export function allocateMemory(cpus: number, ram: readonly RamRequest[], backing: RamBacking = {}, threads = 1): TcgMemory {
   if (nativeOption(backing) === undefined) {
     const plan = planMemory(cpus, ram)
-    return { plan, memory: makeMemory(plan), native: undefined }
+    return { plan, memory: makeMemory(plan, threads), native: undefined }
   }
   const size = totalSize(ram)
   return withRamFile(size, backing, (file) => {
     // Where the memory begins is known only when it is there, and RAM is to begin on a border of the host's huge pages.
     const alignment = ramAlignment(file)
     const loose = planMemory(cpus, ram, alignment)
-    const memory = makeMemory(loose)
+    const memory = makeMemory(loose, threads)
     const plan = moveRam(loose, alignedOffset(memory.buffer, loose.ramBase, alignment) - loose.ramBase)
     return { plan, memory, native: ramInBuffer(memory.buffer, plan.ramBase, size, file, backing) }
   })
@@ -99,7 +99,7 @@ export function planMemory(cpus: number, ram: readonly RamRequest[], room = 0): 
 }
 
 /** @throws MesovirtError TCG_MEMORY when the host has no room for it, RAM_ALLOCATION when its thread has none beside it */
-export function makeMemory(plan: MemoryPlan): WasmMemory {
+export function makeMemory(plan: MemoryPlan, threads = 1): WasmMemory {
   let memory: WasmMemory
   try {
     memory = new wasm.Memory({ initial: plan.pages, maximum: plan.pages, shared: true })
@@ -107,7 +107,7 @@ export function makeMemory(plan: MemoryPlan): WasmMemory {
     const advice = addressSpaceLeft() === Infinity ? 'use a smaller -m' : 'raise the limit of the address space (ulimit -v): WebAssembly reserves 10 GiB of it'
     throw new MesovirtError('TCG_MEMORY', `the host cannot give the machine ${Math.ceil(plan.pages * WASM_PAGE / MIB)} MiB of memory; ${advice}`, { cause })
   }
-  checkThreadRoom(1)
+  checkThreadRoom(threads)
   return memory
 }
 

@@ -1,20 +1,17 @@
 /**
- * The software CPU as an accelerator: the shared memory, the worker that runs core.wasm on it, and main's side of interrupt lines, pause and reset.
- * One worker runs every vCPU; a second one, started by it, translates hot code.
+ * The software CPU as an accelerator: the shared memory, the threads that run core.wasm on it (vcpu-threads.ts), and main's side of interrupt lines, pause
+ * and reset.
  */
-import { fileURLToPath } from 'node:url'
-import { Worker } from 'node:worker_threads'
 import { BusServer } from '../../address-space/bus.ts'
 import type { AddressSpace } from '../../address-space/address-space.ts'
 import type { EventLine } from '../../address-space/bus.ts'
 import type { FlatView } from '../../address-space/flat-view.ts'
 import type { RamBlock } from '../../address-space/guest-memory.ts'
-import { distFile } from '../../host/dist-file.ts'
 import { MesovirtError } from '../../host/errors.ts'
 import type { Ram } from '../../host/ram.ts'
 import type { AcceleratorStatistics, EntryState, Hypervisor, HypervisorOptions } from '../hypervisor.ts'
 import {
-  CPU_AREA, CPU_STRIDE, G_IRQ_DIRTY, G_KICK, G_LINES, G_RANGE_COUNT, G_RANGES, G_VIRTUAL_NS, G_WAKE, HALTED, RANGE_READ_ONLY,
+  CPU_AREA, CPU_STRIDE, G_IRQ_DIRTY, G_LINES, G_RANGE_COUNT, G_RANGES, G_VIRTUAL_NS, HALTED, RANGE_READ_ONLY,
 } from './core/layout.ts'
 import { CoreLog } from './core-log.ts'
 import { GuestProfile, SymbolTable } from './profile.ts'
@@ -26,18 +23,16 @@ import { readLinear, shownRegisters, writeEntryState } from './debug.ts'
 import { clearStatistics, coreStatistics, translatorStatistics } from './statistics.ts'
 import { allocateMemory } from './memory-plan.ts'
 import { apicIdOf } from '../topology.ts'
-import {
-  COMMAND_QUIT, COMMAND_REFRESH, COMMAND_RESET, COMMAND_RUN, CONTROL_COMMAND, CONTROL_THREAD, CONTROL_WORDS,
-} from './worker-control.ts'
+import { threadMode } from './thread-mode.ts'
+import { VcpuThreads } from './vcpu-threads.ts'
+import type { RunEnd } from './vcpu-threads.ts'
+import { COMMAND_REFRESH, COMMAND_RESET } from './worker-control.ts'
 import type { WasmMemory } from '../../host/wasm.ts'
-import type { WorkerMessage, WorkerSetup } from './worker-control.ts'
 
 const MAX_RANGES = 64
 const RANGE_BYTES = 32
 const LINE_WORDS = 4
 const LINES = 24
-/** How long `threadId` waits for the thread. It answers within some 20 ms, when it can at all. */
-const THREAD_WAIT_MS = 2000
 const TOP_SYMBOLS = 20
 
 type State = 'starting' | 'paused' | 'running' | 'closed'
@@ -52,30 +47,27 @@ export class TcgHypervisor implements Hypervisor {
   readonly #nativeRam: Ram | undefined
   readonly #words: Int32Array
   readonly #view: DataView
-  readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4))
   readonly #lines: readonly EventLine[]
   readonly #profile: GuestProfile | undefined
   readonly #log: CoreLog | undefined
-  #worker: Worker | undefined
+  readonly #threads: VcpuThreads
   #bus: BusServer | undefined
   #stopListening: (() => void) | undefined
   #state: State = 'starting'
   #ready: Promise<void> | undefined
-  /** Who waits for the worker's next answer of a kind. */
-  readonly #waiting = new Map<'ready' | 'paused' | 'done', { resolve: () => void; reject: (error: Error) => void }>()
-  #exited: Promise<unknown> = Promise.resolve()
   /** Time of the last pause, and when the last run began: machine time without asking the worker. */
   #machineNs = 0n
   #resetNs = 0n
   #runningSince: bigint | undefined
 
-  /** @throws MesovirtError TCG_SYMBOLS, TCG_MEMORY, RAM_*, FFI_MISSING */
+  /** @throws MesovirtError TCG_SYMBOLS, TCG_MEMORY, TCG_THREADS, RAM_*, FFI_MISSING */
   constructor(options: HypervisorOptions) {
     this.#options = options
     this.cpus = options.topology.cpus
     this.apicIds = Array.from({ length: this.cpus }, (_, index) => apicIdOf(index, options.topology))
     const symbols = options.symbols === undefined ? undefined : SymbolTable.read(options.symbols)
-    const { plan, memory, native } = allocateMemory(this.cpus, options.ram, options.ramBacking)
+    const mode = threadMode({ cpus: this.cpus, clock: options.clock, wanted: options.threads })
+    const { plan, memory, native } = allocateMemory(this.cpus, options.ram, options.ramBacking, mode === 'multi' ? this.cpus : 1)
     this.#memory = memory
     this.#nativeRam = native
     this.#words = new Int32Array(this.#memory.buffer)
@@ -89,40 +81,32 @@ export class TcgHypervisor implements Hypervisor {
       const written = (offset: number, length: number): void => stores.written(hostOffset + offset, length)
       return { guestAddress, size, hostOffset, bytes: new Uint8Array(this.#memory.buffer, hostOffset, size), shared, written }
     })
+    this.#threads = new VcpuThreads({
+      mode, memory, cpus: this.cpus, apicIds: this.apicIds, clock: options.clock, translator: options.translator ?? 'on',
+      onStopped: (end) => this.#onStopped(end), onGone: (reason) => this.#onThreadGone(reason),
+    })
     this.#lines = Array.from({ length: LINES }, (_, gsi) => this.#makeLine(gsi))
     writeControlWords(this.#view, plan, this.cpus, options.clock)
     for (let index = 0; index < this.cpus; index++) writeCpuid(this.#view, CPU_AREA + index * CPU_STRIDE, cpuidTable(index, options.topology))
   }
 
   attach(memory: AddressSpace, ports: AddressSpace): BusServer {
-    const bus = new BusServer({ memory, ports, slots: 1, ...(this.#options.onDeviceFault === undefined ? {} : { onFault: this.#options.onDeviceFault }) })
+    const bus = new BusServer({ memory, ports, slots: this.#threads.count, ...(this.#options.onDeviceFault === undefined ? {} : { onFault: this.#options.onDeviceFault }) })
     this.#bus = bus
     this.#stopListening = memory.addListener({ commit: (view) => this.#publishRanges(view) })
     return bus
   }
 
   ready(): Promise<void> {
-    return this.#ready ??= this.#startWorker()
+    return this.#ready ??= this.#startThreads()
   }
 
-  /** Not before somebody waits for it: the thread's start would compete with that of the monitors. */
-  async #startWorker(): Promise<void> {
+  /** Not before somebody waits for it: the threads' start would compete with that of the monitors. */
+  async #startThreads(): Promise<void> {
     const bus = this.#bus
     if (bus === undefined) throw closed()
     this.#requireOpen()
-    const connection = bus.connect(0)
-    const setup: WorkerSetup = {
-      memory: this.#memory, control: this.#control.buffer as SharedArrayBuffer, bus: connection, cpus: this.cpus, apicIds: this.apicIds, clock: this.#options.clock, translator: this.#options.translator ?? 'on',
-      core: fileURLToPath(distFile('core.wasm')),
-    }
-    const worker = new Worker(distFile('tcg-vcpu-worker.js'), { workerData: setup, transferList: [connection.port], stdin: false })
-    this.#worker = worker
-    bus.ref()
-    const ready = this.#answer('ready')
-    worker.on('message', (message: WorkerMessage) => this.#onMessage(message))
-    worker.on('error', (error) => this.#onWorkerGone(error instanceof Error ? error.message : String(error)))
-    this.#exited = new Promise((resolve) => worker.once('exit', resolve))
-    void this.#exited.then(() => this.#onWorkerGone('its thread ended'))
+    const ready = this.#threads.start(bus)
     await Promise.all([ready, this.#nativeRam?.preallocate()])
     this.#requireOpen()
     this.#state = 'paused'
@@ -157,18 +141,15 @@ export class TcgHypervisor implements Hypervisor {
     if (this.#state !== 'paused') return
     await this.#command(COMMAND_REFRESH)
     if (this.#state !== 'paused') return
-    Atomics.store(this.#words, G_KICK >> 2, 0)
     this.#state = 'running'
     this.#nativeRam?.keepFile()
     this.#runningSince = process.hrtime.bigint()
-    this.#tell(COMMAND_RUN)
+    this.#threads.run()
   }
 
   async pause(): Promise<void> {
     if (this.#state !== 'running') return
-    const paused = this.#answer('paused')
-    this.#kick()
-    await paused
+    await this.#threads.pause()
     this.#bus?.applyPosts()
   }
 
@@ -179,23 +160,17 @@ export class TcgHypervisor implements Hypervisor {
 
   async #end(): Promise<void> {
     this.#state = 'closed'
-    for (const { reject } of this.#waiting.values()) reject(closed())
-    this.#waiting.clear()
+    this.#threads.abandon(closed())
     this.#stopListening?.()
     this.#profile?.stop()
     this.#bus?.close()
-    this.#tell(COMMAND_QUIT)
-    this.#kick()
-    // Compiled code that runs on regardless is stopped by V8; both take about a millisecond.
-    await this.#worker?.terminate()
-    await this.#exited
+    await this.#threads.close(closed())
     this.#log?.stop()
   }
 
-  threadId(_cpu: number): number {
+  threadId(cpu: number): number {
     this.ready().catch(() => undefined) // reported to whoever loads the machine
-    Atomics.wait(this.#control, CONTROL_THREAD, 0, THREAD_WAIT_MS)
-    return Atomics.load(this.#control, CONTROL_THREAD) || process.pid
+    return this.#threads.threadId(cpu)
   }
 
   isHalted(cpu: number): boolean {
@@ -244,71 +219,29 @@ export class TcgHypervisor implements Hypervisor {
 
   #linesChanged(): void {
     Atomics.store(this.#words, G_IRQ_DIRTY >> 2, 1)
-    this.#wake()
-  }
-
-  #wake(): void {
-    Atomics.store(this.#words, G_WAKE >> 2, 1)
-    Atomics.notify(this.#words, G_WAKE >> 2)
-  }
-
-  #kick(): void {
-    Atomics.store(this.#words, G_KICK >> 2, 1)
-    this.#wake()
-  }
-
-  #tell(command: number): void {
-    Atomics.store(this.#control, CONTROL_COMMAND, command)
-    Atomics.notify(this.#control, CONTROL_COMMAND)
+    this.#threads.lineChanged()
   }
 
   async #command(command: number): Promise<void> {
     if (this.#state !== 'paused') throw new MesovirtError('TCG_STATE', `the vCPUs are ${this.#state}: pause them first`)
-    const done = this.#answer('done')
-    this.#tell(command)
-    await done
+    await this.#threads.command(command)
   }
 
-  #answer(kind: 'ready' | 'paused' | 'done'): Promise<void> {
-    return new Promise((resolve, reject) => this.#waiting.set(kind, { resolve, reject }))
-  }
-
-  #onMessage(message: WorkerMessage): void {
-    if (this.#state === 'closed') return
-    const resolve = (kind: 'ready' | 'paused' | 'done') => {
-      this.#waiting.get(kind)?.resolve()
-      this.#waiting.delete(kind)
-    }
-    switch (message.kind) {
-      case 'ready':
-      case 'done': resolve(message.kind); break
-      case 'paused':
-        this.#stopped()
-        resolve('paused')
-        break
-      case 'triple-fault':
-      case 'internal-error':
-        this.#stopped()
-        this.#bus?.applyPosts()
-        resolve('paused') // where both met, the pause was asked for as well
-        this.#options.onEvent(message)
-    }
-  }
-
-  #stopped(): void {
+  #onStopped(end: RunEnd | undefined): void {
     this.#machineNs = this.now()
     this.#runningSince = undefined
     this.#state = 'paused'
+    if (end === undefined) return
+    this.#bus?.applyPosts()
+    this.#options.onEvent(end)
   }
 
-  #onWorkerGone(reason: string): void {
+  #onThreadGone(reason: string): void {
     if (this.#state === 'closed') return
     const wasStarting = this.#state === 'starting'
     this.#state = 'closed'
-    const error = new MesovirtError('TCG_START', `the software CPU cannot run here (${reason})`)
-    for (const waiting of this.#waiting.values()) waiting.reject(error)
-    this.#waiting.clear()
-    if (!wasStarting) this.#options.onEvent({ kind: 'internal-error', message: `the vCPU thread failed: ${reason}` })
+    this.#threads.abandon(new MesovirtError('TCG_START', `the software CPU cannot run here (${reason})`))
+    if (!wasStarting) this.#options.onEvent({ kind: 'internal-error', message: `a vCPU thread failed: ${reason}` })
   }
 
   /** RAM and ROM that vCPUs reach without the bus. While they run, they are paused around the change. */

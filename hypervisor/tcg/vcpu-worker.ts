@@ -1,18 +1,17 @@
 /**
  * The thread that runs all vCPUs of the software CPU in turns: an instance of core.wasm on the shared memory, its bus, its clock, and the sleep of an
- * idle machine. Steered as worker-control.ts says.
+ * idle machine. Steered as worker-control.ts says. Where each vCPU has a thread of its own, that is own-vcpu-worker.ts.
  */
 import { readFileSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { VcpuBus } from '../../address-space/vcpu-bus.ts'
-import type { AccessSize } from '../../address-space/region.ts'
 import { currentThreadId } from '../../host/thread-id.ts'
 import {
-  APIC_ID, CPU_AREA, CPU_STRIDE, EXIT_DATA, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN, EXIT_SLICE, EXIT_TRANSLATED, G_ICOUNT_SKIP, G_IRQ_DIRTY, G_KICK, G_WAKE, G_WALL_NS, LAPIC, TRIPLE_FAULT,
+  EXIT_DATA, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN, EXIT_SLICE, EXIT_TRANSLATED, G_ICOUNT_SKIP, G_IRQ_DIRTY, G_KICK, G_WAKE, G_WALL_NS, TRIPLE_FAULT,
 } from './core/layout.ts'
-import {
-  COMMAND_NONE, COMMAND_QUIT, COMMAND_REFRESH, COMMAND_RESET, COMMAND_RUN, CONTROL_COMMAND, CONTROL_THREAD,
-} from './worker-control.ts'
+import { cpuAt, obey, resetMachine } from './obey.ts'
+import { CONTROL_THREAD } from './worker-control.ts'
+import { coreImports } from './worker-host.ts'
 import { wasm } from '../../host/wasm.ts'
 import { TranslatorClient } from './translator/client.ts'
 import type { Core, WorkerMessage, WorkerSetup } from './worker-control.ts'
@@ -32,10 +31,8 @@ const NEVER = 0xffff_ffff_ffff_ffffn
 const WAKE_EARLY_NS = 60_000
 /** A lost wake-up, should there ever be one, costs no more than this. */
 const LONGEST_SLEEP_NS = 1e9
-const RANDOM_WORDS = 256
 /** Wall clock of machines that count instructions, so that runs repeat: 2025-01-01 00:00 UTC. */
 const COUNTED_WALL_NS = 1_735_689_600_000_000_000n
-const LAPIC_ID_REGISTER = 0x20
 
 // ---- clock: ns that the machine has been running ----
 let origin = performance.now()
@@ -43,43 +40,6 @@ let stoppedAt: number | undefined = origin
 
 function hostNs(): number {
   return ((stoppedAt ?? performance.now()) - origin) * 1e6
-}
-
-// ---- randomness: of the host, or a fixed sequence where runs must repeat ----
-const pool = new Uint32Array(RANDOM_WORDS)
-let poolLeft = 0
-let sequence = 0x2545_f491
-
-function hostRandom(): number {
-  if (counting) {
-    // xorshift32, Marsaglia 2003
-    sequence ^= sequence << 13
-    sequence ^= sequence >>> 17
-    sequence ^= sequence << 5
-    return sequence
-  }
-  if (poolLeft === 0) {
-    process.getBuiltinModule('node:crypto').randomFillSync(pool) // not imported: it costs the start 10 ms
-    poolLeft = RANDOM_WORDS
-  }
-  return pool[--poolLeft] as number
-}
-
-// ---- bus ----
-function address(low: number, high: number): number {
-  return (high >>> 0) * 0x1_0000_0000 + (low >>> 0)
-}
-
-function busRead(space: number, low: number, high: number, size: number): number {
-  return bus.read(space as 0 | 1, address(low, high), size as AccessSize)
-}
-
-function busWrite(space: number, low: number, high: number, size: number, value: number): void {
-  bus.write(space as 0 | 1, address(low, high), size as AccessSize, value >>> 0)
-}
-
-function cpuAt(index: number): number {
-  return CPU_AREA + index * CPU_STRIDE
 }
 
 function send(message: WorkerMessage): void {
@@ -144,42 +104,6 @@ function tripleFaulted(): number {
   return 0
 }
 
-function reset(core: Core): void {
-  core.initialise()
-  for (let index = 0; index < setup.cpus; index++) {
-    const cpu = cpuAt(index)
-    core.resetCpu(cpu, index, 0)
-    const apicId = setup.apicIds[index] ?? index
-    memory.setUint32(cpu + APIC_ID, apicId, true)
-    memory.setUint32(cpu + LAPIC + LAPIC_ID_REGISTER, apicId << 24, true)
-  }
-}
-
-/** Obeys commands until one lets the vCPUs run. @returns false at the end of the thread */
-function obey(core: Core): boolean {
-  // What `info registers` shows and the fields do not hold: the flags.
-  for (let index = 0; index < setup.cpus; index++) memory.setBigUint64(cpuAt(index) + EXIT_DATA, core.getRflags(cpuAt(index)), true)
-  while (true) {
-    if (bus.aborted) return false
-    Atomics.wait(control, CONTROL_COMMAND, COMMAND_NONE, 1000)
-    const command = Atomics.exchange(control, CONTROL_COMMAND, COMMAND_NONE)
-    switch (command) {
-      case COMMAND_RUN: return true
-      case COMMAND_QUIT: return false
-      case COMMAND_RESET:
-        reset(core)
-        send({ kind: 'done' })
-        break
-      case COMMAND_REFRESH:
-        core.flushAll()
-        for (let index = 0; index < setup.cpus; index++) core.refreshCpu(cpuAt(index))
-        send({ kind: 'done' })
-        break
-      default: break
-    }
-  }
-}
-
 function guarded(core: Core): WorkerMessage {
   try {
     return run(core)
@@ -194,23 +118,29 @@ function resumeClock(): void {
   memory.setBigUint64(G_WALL_NS, counting ? COUNTED_WALL_NS : BigInt(Math.round(Date.now() * 1e6 - hostNs())), true)
 }
 
+function park(message: WorkerMessage): void {
+  // What `info registers` shows and the fields do not hold: the flags.
+  for (let index = 0; index < setup.cpus; index++) memory.setBigUint64(cpuAt(index) + EXIT_DATA, core.getRflags(cpuAt(index)), true)
+  send(message)
+}
+
 Atomics.store(control, CONTROL_THREAD, currentThreadId())
 Atomics.notify(control, CONTROL_THREAD)
 const module = new wasm.Module(readFileSync(setup.core))
-const instance = new wasm.Instance(module, { env: { memory: setup.memory, busRead, busWrite, hostNs, hostRandom } })
+const instance = new wasm.Instance(module, { env: { memory: setup.memory, hostNs, ...coreImports(bus, counting) } })
 const core = instance.exports as unknown as Core
 // The translator itself is loaded here only for translation at once.
 const atOnce = setup.translator === 'force' ? (await import('./translator/at-once.ts')).translateAtOnce : undefined
 const translator = setup.translator === 'off'
   ? undefined
   : new TranslatorClient(core, setup.memory, atOnce && ((table) => atOnce(table, core, 1, { blocks: 8, uops: 100, heat: 0, farHeat: 0, farUops: 300 })))
-reset(core)
-send({ kind: 'ready' })
-while (obey(core)) {
+resetMachine(core, setup)
+park({ kind: 'ready' })
+while (obey(core, setup, control, bus, send)) {
   resumeClock()
   const message = guarded(core)
   stoppedAt = performance.now()
   if (bus.aborted) break
-  send(message)
+  park(message)
 }
 parentPort?.close()

@@ -6,7 +6,7 @@ import { checkDevices, deviceConfig, objectConfig } from './devices.ts'
 import { blockdevConfig, driveConfig, resolveImages } from './disks.ts'
 import type { ReferringNode } from './disks.ts'
 import { LOG_ITEMS } from '../../hypervisor/hypervisor.ts'
-import type { LogItem, TranslatorMode } from '../../hypervisor/hypervisor.ts'
+import type { LogItem, ThreadMode, TranslatorMode } from '../../hypervisor/hypervisor.ts'
 import { parseKeyValues } from './grammar.ts'
 import type { KeyValue, Occurrence } from './grammar.ts'
 import { checkStatus, readCharacterDevice, readValues, readVariant, Values } from './interpret.ts'
@@ -42,6 +42,7 @@ class Draft {
   readonly accelerators: string[] = []
   translator: TranslatorMode | undefined
   symbols: string | undefined
+  threads: ThreadMode | undefined
   serial: { readonly label: string; readonly origin: string } | undefined
 
   values(option: string): Values { return this.keys.get(option) ?? new Values() }
@@ -108,6 +109,7 @@ function collectKeys(draft: Draft, name: string, values: Values): void {
       draft.accelerators.push(values.text('accel') ?? '')
       draft.translator = translatorMode(values.text('translator')) ?? draft.translator
       draft.symbols = values.text('symbols') ?? draft.symbols
+      draft.threads = threadMode(values.text('thread')) ?? draft.threads
       return
     case 'drive': {
       const { image, disk } = driveConfig(values, draft.images.length, '-drive')
@@ -185,7 +187,7 @@ function assemble(draft: Draft): BuiltConfig {
   checkReferences(draft)
   const images = resolveImages(draft.images, draft.nodes)
   checkDevices(draft.devices, draft.objects, images)
-  const accelerator = { ...acceleratorConfig(draft, notices), ...draft.translator === undefined ? {} : { translator: draft.translator }, ...draft.symbols === undefined ? {} : { symbols: draft.symbols }, ...logItems(draft.plain.get('d')) }
+  const accelerator = { ...acceleratorConfig(draft, notices), ...draft.translator === undefined ? {} : { translator: draft.translator }, ...draft.symbols === undefined ? {} : { symbols: draft.symbols }, ...draft.threads === undefined ? {} : { threads: draft.threads }, ...logItems(draft.plain.get('d')) }
   const memory = {
     size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]),
     path: draft.plain.get('mem-path'), preallocate: draft.given.has('mem-prealloc'),
@@ -297,6 +299,10 @@ function logItems(text: string | undefined): { readonly log?: readonly LogItem[]
 
 function translatorMode(text: string | undefined): TranslatorMode | undefined {
   return text === 'on' || text === 'off' || text === 'force' ? text : undefined
+}
+
+function threadMode(text: string | undefined): ThreadMode | undefined {
+  return text === 'single' || text === 'multi' ? text : undefined
 }
 
 /** Properties of one accelerator only: each is refused for the other, as by QEMU. A list of names (kvm:tcg) takes both kinds. */

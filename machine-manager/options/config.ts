@@ -1,5 +1,5 @@
 /** What a command line asks for, as one typed value: the only thing the rest of the program knows about options. */
-import type { LogItem, TranslatorMode } from '../../hypervisor/hypervisor.ts'
+import type { LogItem, ThreadMode, TranslatorMode } from '../../hypervisor/hypervisor.ts'
 import type { ChardevConfig } from '../../device-model/chardev/open.ts'
 import type { RandomSourceConfig } from '../../device-model/random-source.ts'
 import type { BlockImageConfig, ReadErrorPolicy, WriteErrorPolicy } from '../../device-model/block/config.ts'
@@ -37,6 +37,7 @@ export interface AcceleratorConfig {
   readonly log?: readonly LogItem[] | undefined
   /** tcg: symbols of the guest's kernel */
   readonly symbols?: string | undefined
+  readonly threads?: ThreadMode | undefined
 }
 
 /** sockets * dies * clusters * cores * threads = maxCpus >= cpus. */

@@ -52,11 +52,16 @@ sync
 poweroff -f
 `
 
-/** There is no init daemon that could be asked to stop: the commands act at once. */
+/**
+ * There is no init daemon that could be asked to stop: the commands act at once. `stty echo` changes nothing and waits until the terminal has sent all it holds:
+ * the serial port's interrupt may be another processor's, and when the shell ends Linux throws away what is left.
+ */
 const PROFILE = `export PS1='mesovirt:\\w# '
-poweroff() { sync; command poweroff -f "$@"; }
-reboot() { sync; command reboot -f "$@"; }
-halt() { sync; command halt -f "$@"; }
+drain() { stty echo 2>/dev/null; }
+poweroff() { sync; drain; command poweroff -f "$@"; }
+reboot() { sync; drain; command reboot -f "$@"; }
+halt() { sync; drain; command halt -f "$@"; }
+trap drain EXIT
 `
 const ACPID_POWER_SCRIPT = `#!/bin/sh
 poweroff -f

@@ -10,7 +10,7 @@ import path from 'node:path'
 
 const SOURCES = path.join('test', 'guest')
 const OUTPUT = path.join('.cache', 'guest-tests')
-const NAMES = ['boot', 'exceptions', 'debug', 'paging', 'paging_table', 'privilege', 'segments', 'system', 'conditions', 'smc', 'fetch', 'strings', 'identity', 'protected', 'tasks', 'realmode', 'chips', 'apic', 'smp']
+const NAMES = ['boot', 'exceptions', 'debug', 'paging', 'paging_table', 'privilege', 'segments', 'system', 'conditions', 'smc', 'fetch', 'strings', 'identity', 'protected', 'tasks', 'realmode', 'chips', 'apic', 'smp', 'litmus']
 
 function run(command: string, args: readonly string[]): void {
   const result = spawnSync(command, args, { encoding: 'utf8' })

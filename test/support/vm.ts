@@ -77,8 +77,10 @@ export class Run {
   readonly err: Transcript
   readonly exited: Promise<Exit>
 
-  constructor(argv: readonly string[], { cwd, env }: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv } = {}) {
-    this.child = spawn(process.execPath, [MESOVIRT, ...argv], { cwd: cwd ?? os.tmpdir(), env: env ?? process.env, stdio: ['pipe', 'pipe', 'pipe'] })
+  /** @param options `under`: a command that runs another one, with its arguments */
+  constructor(argv: readonly string[], { cwd, env, under = [] }: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv; readonly under?: readonly string[] } = {}) {
+    const [command = '', ...words] = [...under, process.execPath, MESOVIRT, ...argv]
+    this.child = spawn(command, words, { cwd: cwd ?? os.tmpdir(), env: env ?? process.env, stdio: ['pipe', 'pipe', 'pipe'] })
     const pid = this.pid
     running.add(pid)
     this.err = new Transcript(`standard error of ${pid}`)
@@ -154,7 +156,7 @@ export interface LinuxOptions { readonly kernel?: string; readonly initrd?: stri
 /** Arguments of a Linux guest with its console on standard input and output. */
 export function linux({ kernel = guests.cloud.vmlinux, initrd = guests.cloud.initrd, append = 'console=ttyS0 panic=1 quiet', args = [] }: LinuxOptions = {}): string[] {
   const defaults = [['-machine', 'microvm'], ['-m', '256'], ['-serial', 'stdio']].filter(([option]) => !args.includes(option as string)).flat()
-  return ['-accel', ACCELERATOR, ...defaults, '-kernel', kernel, '-initrd', initrd, ...args, '-append', append]
+  return [...args.includes('-accel') ? [] : ['-accel', ACCELERATOR], ...defaults, '-kernel', kernel, '-initrd', initrd, ...args, '-append', append]
 }
 
 /** Starts a machine with a monitor and connects to it. */

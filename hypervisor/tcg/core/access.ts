@@ -8,6 +8,7 @@ import { slowAccess, canonicalAccess, checkedAccess } from './access-check'
 import { invalidateCode } from './cache'
 import { ramBehind, mmioRead, mmioWrite } from './mmio'
 import { xlReadOnly, physToHost, pageRecord } from './ram'
+import { fence, multi } from './sync'
 import { xlCode, xlFault, translate } from './tlb'
 
 // @ts-ignore: decorator
@@ -103,6 +104,7 @@ function scatter(cpu: usize, from: usize, host: usize, physical: u64, length: u3
     else if (length == 4) store<u32>(host, load<u32>(from))
     else if (length == 2) store<u16>(host, load<u16>(from))
     else memory.copy(host, from, length)
+    if (multi) fence() // cache.ts
     if (load<u64>(pageRecord(host), PAGE_LINES)) invalidateCode(host, length)
     return
   }

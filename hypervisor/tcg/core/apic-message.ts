@@ -34,7 +34,7 @@ function matches(cpu: usize, destination: u32, logical: bool, wide: bool): bool 
 
 function takeSipi(cpu: usize, vector: u32): void {
   // Only a processor that waits for it takes a SIPI (SDM 9.4.3); the second one of the usual pair falls on a running processor.
-  if (load<u32>(cpu + HALTED) != HALTED_FOR_SIPI && !(atomic.load<i32>(cpu + EVENTS) & EVENT_INIT)) return
+  if (atomic.load<u32>(cpu + HALTED) != HALTED_FOR_SIPI && !(atomic.load<i32>(cpu + EVENTS) & EVENT_INIT)) return
   store<u32>(cpu + SIPI_VECTOR, vector)
   raise(cpu, EVENT_SIPI)
 }

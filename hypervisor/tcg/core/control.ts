@@ -1,9 +1,10 @@
 /** Control and debug registers: what may be written and what a change entails. Intel SDM volume 3, 2.5 and 17.2. */
-import { SEG_ATTR, CS, CR0, CR2, CR3, CR4, EFER, DR, MODE, LAST_DEBUG, MODE_64, UOP_D, UOP_S } from './layout'
+import { G_CHIP_LOCK, SEG_ATTR, CS, CR0, CR2, CR3, CR4, EFER, DR, MODE, LAST_DEBUG, MODE_64, UOP_D, UOP_S } from './layout'
 import { VEC_DB, VEC_UD, VEC_GP, raise, fault, privileged } from './fault'
 import { cutBudget } from './time'
 import { flushTlb } from './tlb'
 import { getTpr, setTpr } from './lapic'
+import { acquire, release } from './sync'
 import { segment, isLong, updateMode } from './segment'
 import { loadPdptes } from './paging'
 import { writeRegister } from './operand'
@@ -55,7 +56,7 @@ export function readControl(cpu: usize, u: usize): u32 {
     case 2: value = load<u64>(cpu, CR2); break
     case 3: value = load<u64>(cpu, CR3); break
     case 4: value = load<u64>(cpu, CR4); break
-    case 8: value = getTpr(cpu); break
+    case 8: value = getTpr(cpu); break // only this vCPU writes it
     default: return fault(cpu, VEC_UD, 0)
   }
   writeRegister(cpu, load<u16>(u, UOP_D), load<u32>(cpu, MODE) == MODE_64 ? 3 : 2, value)
@@ -72,7 +73,9 @@ export function writeControl(cpu: usize, u: usize): u32 {
     case 4: writeCr4(cpu, value); return 1
     case 8:
       if (value & ~15) return fault(cpu, VEC_GP, 0)
+      acquire(G_CHIP_LOCK)
       setTpr(cpu, <u32>value)
+      release(G_CHIP_LOCK)
       cutBudget()
       return 1
     default: return fault(cpu, VEC_UD, 0)

@@ -10,8 +10,9 @@ import {
   OPCODE_INDEX, ROWS, ROW_BYTES, K_E, K_G, K_M, K_R, K_Z, K_A, K_O, K_S, K_C, K_D, K_I, K_J, K_1, K_CL, K_DX, K_STR, K_FAR, K_V, K_W, K_U, K_P, K_Q,
   K_N, K_LD, K_ST, K_MASKMOV, K_IU, S_B, S_W, S_D, S_Q, S_Y, S_Z, S_64, F_NOP, F_XCHG, F_XLAT, F_LEA,
 } from './decode-table.gen'
-import { OP_GENERIC, OP_SYSTEM, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87, OP_UD, OP_GP } from './ops'
+import { OP_FENCE, OP_GENERIC, OP_SYSTEM, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87, OP_UD, OP_GP } from './ops'
 import { specialise } from './specialise'
+import { multi } from './sync'
 
 /** UOP_AUX of generic uops: operand size and where the operands are. */
 // bits 0 and 1: log2 of the operand size
@@ -241,6 +242,7 @@ export function decodeInstruction(u: usize, from: usize, limit: usize, codeMode:
   store<u8>(u, <u8>((load<u8>(u, UOP_LEN) & 0xf0) | length), UOP_LEN)
   if (ripRelative) store<i32>(u, load<i32>(u, UOP_DISP) + <i32>load<u16>(u, UOP_OFFSET) + <i32>length, UOP_DISP)
   if (unit < 2 && load<u16>(u, UOP_OP) != OP_UD) specialise(u, family, mode, opcode, length)
+  if (multi && slot == 256 + 0xae && family == F_NOP && (modrm & 0xf8) == 0xf0) store<u16>(u, OP_FENCE, UOP_OP) // MFENCE
   return length
 }
 

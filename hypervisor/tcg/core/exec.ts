@@ -27,6 +27,8 @@ import { execSystem } from './system'
 import { execSimdRegister, execSimdLoad, execSimdStore, execX87 } from './simd'
 import { lookup } from './block'
 import { generation } from './cache'
+import { execLocked } from './locked'
+import { fence } from './sync'
 import { enterHot, onward, regionBehind, threshold } from './translate'
 import { retired, sliceEnd, addRetired } from './time'
 
@@ -374,6 +376,8 @@ function run(cpu: usize, first: usize): usize {
       case OP.OP_BSWAP32: { reg32(cpu, u, bswap<u32>(d32(cpu, u))); u += 32; continue }
       case OP.OP_BSWAP64: { set64(cpu, u, bswap<u64>(d64(cpu, u))); u += 32; continue }
       case OP.OP_XCHG_RR64: { const a = d64(cpu, u); set64(cpu, u, s64(cpu, u)); store<i64>(cpu + load<u16>(u, UOP_S), a); u += 32; continue }
+      case OP.OP_LOCKED: { if (execLocked(cpu, u)) break; u += 32; continue }
+      case OP.OP_FENCE: { fence(); u += 32; continue }
       case OP.OP_BT_RI64: { setFlagsArith(cpu, (getFlags(cpu) & ~1) | (<u32>(<u64>d64(cpu, u) >> (imm64(u) & 63)) & 1)); u += 32; continue }
       case OP.OP_BT_RR64: { setFlagsArith(cpu, (getFlags(cpu) & ~1) | (<u32>(<u64>d64(cpu, u) >> (s64(cpu, u) & 63)) & 1)); u += 32; continue }
       default: break
@@ -437,7 +441,7 @@ function run(cpu: usize, first: usize): usize {
       entry = u
       leave = 0
       const heat = load<u32>(u - BLOCK_BYTES, BLOCK_HEAT) + 1
-      if (heat < threshold) store<u32>(u - BLOCK_BYTES, heat, BLOCK_HEAT)
+      if (heat < threshold) store<u16>(u - BLOCK_BYTES, <u16>heat, BLOCK_HEAT)
       else {
         const code = enterHot(cpu, u, heat - 1, rt)
         if (code) {

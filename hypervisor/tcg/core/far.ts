@@ -1,7 +1,7 @@
 /** Far jumps, calls and returns, call gates, SYSCALL and SYSENTER. Intel SDM volume 3, 5.8. */
 import {
   GPR, RIP, SEG_BASE, SEG_LIMIT, SEG_ATTR, SEG_SELECTOR, CS, SS, TR, CR0, EFER, MSR_STAR, MSR_LSTAR, MSR_FMASK, MSR_SYSENTER_CS, MSR_SYSENTER_ESP,
-  MSR_SYSENTER_EIP, CPL, MODE, MODE_64,
+  MSR_SYSENTER_EIP, CPL, MODE, MODE_64, CPU_PARAMETERS,
 } from './layout'
 import { VEC_UD, VEC_TS, VEC_NP, VEC_SS, VEC_GP, raise } from './fault'
 import { canonical } from './address'
@@ -108,7 +108,7 @@ function callGate(cpu: usize, gate: u32, wide: bool, call: bool, next: u64): boo
       if (!innerStack(cpu, newCpl, 0)) return false
       const stackLow = descLow, stackHigh = descHigh
       for (let i: u32 = 0; i < parameters; i++) {
-        parameterStore(i, peek(cpu, size, (parameters - 1 - i) << size))
+        parameterStore(cpu, i, peek(cpu, size, (parameters - 1 - i) << size))
         if (failed) return false
       }
       if (!touchDescriptor(cpu, codeAddress, before)) return false
@@ -118,7 +118,7 @@ function callGate(cpu: usize, gate: u32, wide: bool, call: bool, next: u64): boo
       store<u64>(cpu, innerPointer(), GPR + 32)
     }
     let ok = push(cpu, size, oldSs) && push(cpu, size, oldSp)
-    if (!long) for (let i: u32 = 0; ok && i < parameters; i++) ok = push(cpu, size, parameterLoad(i))
+    if (!long) for (let i: u32 = 0; ok && i < parameters; i++) ok = push(cpu, size, parameterLoad(cpu, i))
     ok = ok && push(cpu, size, oldCs) && push(cpu, size, next)
     if (!ok) {
       store<u64>(ss, savedBase, SEG_BASE); store<u32>(ss, savedLimit, SEG_LIMIT); store<u32>(ss, savedAttributes, SEG_ATTR); store<u16>(ss, <u16>oldSs, SEG_SELECTOR)
@@ -136,9 +136,8 @@ function callGate(cpu: usize, gate: u32, wide: bool, call: bool, next: u64): boo
   return true
 }
 
-const PARAMETERS: usize = memory.data<u64>([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
-function parameterStore(i: u32, value: u64): void { store<u64>(PARAMETERS + i * 8, value) }
-function parameterLoad(i: u32): u64 { return load<u64>(PARAMETERS + i * 8) }
+function parameterStore(cpu: usize, i: u32, value: u64): void { store<u64>(cpu + CPU_PARAMETERS + i * 8, value) }
+function parameterLoad(cpu: usize, i: u32): u64 { return load<u64>(cpu + CPU_PARAMETERS + i * 8) }
 
 /** RETF [imm16]. @returns true done (RIP stored) */
 export function farReturn(cpu: usize, size: u32, extra: u64): bool {

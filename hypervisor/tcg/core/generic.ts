@@ -23,6 +23,8 @@ import { bitTest, compareExchangeWide } from './bits'
 import { nextRip, branch, call, loop } from './branch'
 import { canonical } from './address'
 import { rdtsc, cpuid } from './msr'
+import { fence, multi } from './sync'
+import { cutBudget } from './time'
 import { decimal } from './decimal'
 import { pop, pushAll, popAll, enter, leaveFrame } from './stack'
 import { loadSegment } from './segment'
@@ -291,7 +293,10 @@ export function execGeneric(cpu: usize, u: usize): u32 {
       setFlagsArith(cpu, FL_CF)
       return 0
     }
-    case F_CPUID: cpuid(cpu); return 0
+    case F_CPUID:
+      cpuid(cpu)
+      if (multi) { cutBudget(); fence() } // serializing: what others have changed of the code ahead is looked up anew
+      return 0
     case F_RDTSC: case F_RDTSCP: return rdtsc(cpu, family == F_RDTSCP)
     case F_RDFSBASE: case F_RDGSBASE: case F_WRFSBASE: case F_WRGSBASE: {
       if (!(load<u32>(cpu, CR4) & 0x10000)) { raise(cpu, VEC_UD, 0); return 1 }

@@ -2,9 +2,10 @@
  * Stores by main into guest memory (devices, the boot loader): decoded code that they hit is dropped when this vCPU next leaves decoded code, as it does for an
  * interrupt, a serialising instruction and at the end of a slice. Main lists only stores to pages that were decoded from. It stores first and looks at PAGE_CODE after; the decoder sets PAGE_CODE first and reads after: one of them sees the other.
  */
-import { G_STORES, G_STORES_HEAD, PAGE_CODE, STORES, STORES_SEEN } from './layout'
+import { G_FLUSH, G_STORES, G_STORES_HEAD, PAGE_CODE, STORES, STORES_SEEN } from './layout'
 import { flushAll, invalidateRange } from './cache'
 import { pageRecord } from './ram'
+import { multi } from './sync'
 
 /** Before the bytes of a page are decoded. */
 export function announceCode(host: usize): void {
@@ -27,5 +28,7 @@ export function applyHostStores(cpu: usize): void {
     if (atomic.load<u32>(G_STORES_HEAD) - seen >= <u32>STORES) break
     invalidateRange(host, length)
   }
-  if (seen != head) flushAll()
+  if (seen == head) return
+  if (multi) atomic.store<i32>(G_FLUSH, 1) // not while others are in the guest
+  else flushAll()
 }

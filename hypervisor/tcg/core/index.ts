@@ -1,9 +1,10 @@
 /** The core's exports: what the vCPU worker and the tests call. */
-export { initialise, resetCpu, refreshCpu, runCpu, runMachine, nextDeadline, skipIdle, stepCpu, machineTime } from './run'
+export { initialise, resetCpu, refreshCpu, runCpu, runMachine, runOwn, mustSleep, knowEpoch, nextDeadline, skipIdle, stepCpu, machineTime } from './run'
 export { invalidateRange, flushAll } from './cache'
 export { flushTlb, translate } from './tlb'
 export { physToHost } from './ram'
+export { attachCpu } from './sync'
 export { getFlags, getRflags, setFlagsArith } from './flags'
 export { setSpecialised } from './specialise'
 export { irqLine } from './irqchip'
-export { regionRead, regionWrite, regionModify, regionCommit, regionStep, regionCondition, regionCarry, regionMultiply, setThreshold } from './translate'
+export { regionRead, regionWrite, regionModify, regionCommit, regionStep, regionCondition, regionCarry, regionMultiply, regionMissing, placeRegion, setThreshold } from './translate'

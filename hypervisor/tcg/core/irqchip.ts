@@ -6,12 +6,16 @@
  *
  * Line 0 (the PIT) drives PIC IR0 and IOAPIC pin 2 (where ACPI and MP tables announce it) and pin 0 (where a guest without an override
  * looks for it): guests unmask only one of them.
+ *
+ * Where each vCPU has a thread, it runs its own timer; the thread of vCPU 0 runs the PIT, too, whose deadline then is the machine-wide one, and main wakes it
+ * when a line changes. Whoever sees a change of a line first applies it.
  */
-import { G_CPU_COUNT, G_IRQCHIP, G_IRQ_DIRTY, G_LINES } from './layout'
+import { G_CHIP_LOCK, G_CPU_COUNT, G_IRQCHIP, G_IRQ_DIRTY, G_LINES } from './layout'
 import { timerDeadline, timerExpire } from './apic-timer'
 import { IOAPIC_PINS, ioapicReset, ioapicSetPin } from './ioapic'
 import { cpuAt } from './lapic'
 import { picReset, picSetLine } from './pic'
+import { acquire, multi, own, release, wake } from './sync'
 import { pitDeadline, pitExpire, pitReset } from './pit'
 
 export { ioapicRead, ioapicWrite } from './ioapic'
@@ -82,6 +86,12 @@ export function irqApplyLines(): void {
 /** Recomputes the earliest deadline of all timers. */
 export function updateDeadline(): void {
   let next = pitDeadline()
+  if (multi) {
+    if (next == load<u64>(NEXT_DEADLINE)) return
+    store<u64>(NEXT_DEADLINE, next)
+    wake(cpuAt(0))
+    return
+  }
   for (let i: u32 = 0, n = load<u32>(G_CPU_COUNT); i < n; i++) next = min(next, timerDeadline(cpuAt(i)))
   store<u64>(NEXT_DEADLINE, next)
 }
@@ -92,6 +102,32 @@ export function irqchipTick(now: u64): void {
   pitExpire(now)
   for (let i: u32 = 0, n = load<u32>(G_CPU_COUNT); i < n; i++) timerExpire(cpuAt(i), now)
   updateDeadline()
+}
+
+// ---- with a thread for each vCPU --------------------------------------------------------------------------------------------------
+
+/** Applies lines that have changed, unless another thread has done so by now. */
+export function shareLines(): void {
+  acquire(G_CHIP_LOCK)
+  if (atomic.load<i32>(G_IRQ_DIRTY)) irqApplyLines()
+  release(G_CHIP_LOCK)
+}
+
+/** When a timer that this thread runs is due. */
+export function ownDeadline(): u64 {
+  return own == cpuAt(0) ? min(timerDeadline(own), load<u64>(NEXT_DEADLINE)) : timerDeadline(own)
+}
+
+/** Runs this thread's timers that are due. */
+export function ownTick(now: u64): void {
+  if (now < ownDeadline()) return
+  acquire(G_CHIP_LOCK)
+  timerExpire(own, now)
+  if (own == cpuAt(0)) {
+    pitExpire(now)
+    updateDeadline()
+  }
+  release(G_CHIP_LOCK)
 }
 
 /** Machine time (ns) at which irqchipTick has work to do, all ones = no timer runs. */

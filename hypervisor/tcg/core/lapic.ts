@@ -7,15 +7,16 @@
  * private fields below, so a reader of the page sees what the guest would see (the current-count register is computed on read).
  *
  * EVENT_INTR is exact: it is set if and only if lapicPending(cpu) >= 0 (IF and the interrupt shadow are the interpreter's business).
- * No function here takes a lock: once vCPUs have threads of their own, the chip lock goes around the calls that come from outside these files.
+ * No function here takes a lock: where vCPUs have threads of their own, G_CHIP_LOCK goes around the calls that come from outside these files.
  */
 import {
-  APIC_ID, CPU_AREA, CPU_STRIDE, EVENTS, EVENT_INIT, EVENT_INTR, EVENT_NMI, EVENT_SIPI, G_CPU_COUNT, G_WAKE, LAPIC, MSR_APIC_BASE,
+  APIC_ID, CPU_AREA, CPU_STRIDE, EVENTS, EVENT_INIT, EVENT_INTR, EVENT_NMI, EVENT_SIPI, G_CPU_COUNT, LAPIC, MSR_APIC_BASE,
 } from './layout'
 import { sendIpi } from './apic-message'
 import { timerCurrentCount, timerStop, timerWriteDivide, timerWriteInitialCount, timerWriteLvt } from './apic-timer'
 import { ioapicEoi, ioapicRetry } from './ioapic'
 import { picAck, picOutput, picPending } from './pic'
+import { wake } from './sync'
 
 export { sendIpi } from './apic-message'
 export { lapicTscChanged, tscDeadlineRead, tscDeadlineWrite } from './apic-timer'
@@ -117,14 +118,8 @@ export function setApicId(cpu: usize, x2apic: bool): void {
 
 // ---- events ---------------------------------------------------------------------------------------------------------------------
 
-/** Ends the sleep of a halted machine. */
-export function wake(): void {
-  atomic.store<i32>(G_WAKE, 1)
-  atomic.notify(G_WAKE, -1)
-}
-
 export function raise(cpu: usize, event: i32): void {
-  if (!(atomic.or<i32>(cpu + EVENTS, event) & event)) wake()
+  if (!(atomic.or<i32>(cpu + EVENTS, event) & event)) wake(cpu)
 }
 
 /** Brings EVENT_INTR in line with what is deliverable. Called after every change of IRR, ISR, TPR, LVT or the PIC's output. */

@@ -14,7 +14,6 @@ export const G_CPU_COUNT = 0x10000 // u32
 export const G_CLOCK_MODE = 0x10004 // u32: 0 host clock, 1 instruction count
 export const G_UOP_BASE = 0x10008 // u32 first byte of the decoded-instruction cache
 export const G_UOP_END = 0x1000c // u32 end of it
-export const G_UOP_NEXT = 0x10010 // u32 bump pointer
 export const G_BLOCK_TABLE = 0x10014 // u32 hash table of decoded blocks
 export const G_BLOCK_MASK = 0x10018 // u32 (entries - 1)
 export const G_PAGE_INFO = 0x1001c // u32 base of the per-RAM-page records (see PAGE_*)
@@ -32,6 +31,17 @@ export const G_WALL_NS = 0x10060 // u64 wall-clock time (ns since 1970) at machi
 export const G_STATS = 0x10080 // u64 counters, see STAT_*
 /** Interrupt lines 0..31 driven by the main thread: {level u32 atomic, rising-edge count u32 atomic, edges seen u32, reserved}. */
 export const G_LINES = 0x10200 // 32 * 16 bytes
+/**
+ * Words that vCPU threads contend for, away from what all of them read (sync.ts says who writes what when). All of it is 0 and stays 0 while one thread runs
+ * every vCPU, but for G_UOP_NEXT.
+ */
+export const G_CODE_LOCK = 0x10c00 // lock of decoded code: G_UOP_NEXT, block table, page records, states of blocks, the translator's queue
+export const G_UOP_NEXT = 0x10c08 // u32 bump pointer
+export const G_CHIP_LOCK = 0x10c40 // lock of the interrupt controllers and timers, those of all vCPUs
+export const G_WIDE_LOCK = 0x10c80 // lock of locked operations on 16 bytes
+export const G_STOP = 0x10cc0 // i32 atomic: 1: a vCPU has stopped the others, or is about to; notified
+export const G_FLUSH = 0x10cc4 // i32 atomic: the cache of decoded code is full, or the translator's table: flush it at the next occasion
+export const G_CLOCK_ORIGIN = 0x10d00 // f64: process.hrtime() in ns at machine time 0, pauses left out; written by main while all are paused
 export const G_RANGES = 0x10400 // up to 64 * 32 bytes: {start u64, end u64 (exclusive), wasm offset u32, flags u32 (RANGE_*), pad u64}, sorted
 export const RANGE_READ_ONLY = 1
 export const G_IRQCHIP = 0x11000 // IOAPIC, PIC, PIT state, 4 KiB, layout private to core/irqchip.ts
@@ -163,6 +173,19 @@ export const JUMP_ENTRIES = 4096
 /** CPUID results set by the host: CPUID_MAX * {leaf u32, subleaf u32 (0xffffffff any), eax, ebx, ecx, edx, pad, pad} */
 export const CPUID_TABLE = 172032
 export const CPUID_MAX = 64
+/** What belongs to the thread of a vCPU, where each has its own; without them the words of the machine (G_STATS, G_RETIRED, G_WAKE ...) are used. */
+export const CPU_STATS = 174080 // 16 * u64 counters, as G_STATS
+export const CPU_RETIRED = 174208 // u64 as G_RETIRED
+export const CPU_JIT_RETIRED = 174216, CPU_JIT_ENTRIES = 174224, CPU_JIT_RUNS = 174232 // u64 as G_JIT_*
+export const CPU_SEQUENCE = 174272 // i32 atomic, written by its thread only: sync.ts
+export const CPU_IN_GUEST = 174276 // i32 atomic, written by its thread only: it may hold pointers into decoded code
+export const CPU_BARRIER = 174280 // i32: what a barrier stores to, of no meaning
+export const CPU_WAKE = 174336 // i32 atomic: as G_WAKE, of this vCPU
+export const CPU_JIT_READY = 174340 // i32 atomic: as G_JIT_READY, for this vCPU's thread
+/** A block of one instruction that is not cached (block.ts), 32-byte aligned. */
+export const CPU_STEP = 174400 // 96 bytes
+/** Parameters that a call gate copies (far.ts). */
+export const CPU_PARAMETERS = 174528 // 32 * u64
 
 export const MODE_16 = 0, MODE_32 = 1, MODE_64 = 2
 
@@ -172,6 +195,7 @@ export const EVENT_INIT = 4
 export const EVENT_SIPI = 8
 
 export const EXIT_SLICE = 0, EXIT_HALT = 1, EXIT_KICK = 2, EXIT_SHUTDOWN = 3, EXIT_TRANSLATED = 4
+export const EXIT_STOP = 5, EXIT_ALONE = 6 // between runCpu and runOwn only: other vCPUs must be stopped first, or stop this one
 
 // ---- lazy flags: what CC_DST / CC_SRC mean ------------------------------------------------------------------------------------
 // For ADD..SAR the kind is base + log2(operand bytes). Results and operands are sign-extended, so ZF and SF are size-independent.
@@ -221,11 +245,16 @@ export const BLOCK_MODE = 12 // u32 MODE_*
 export const BLOCK_COUNT = 16 // u32 uops, END included
 export const BLOCK_PAGE2 = 20 // u32 wasm offset of the second page, 0 if none
 export const BLOCK_LENGTH = 24 // u32 code bytes
-/** u32 how often the block was entered; or one of these. It lies directly before the first uop. */
+/**
+ * u16 how often the block was entered, and above it u16 its state, one of the following (as they look in the whole word). It lies directly before the first
+ * uop. Several threads may count at once and lose a count; the state is written by itself, under G_CODE_LOCK.
+ */
 export const BLOCK_HEAT = 28
+export const BLOCK_STATE = 30
 export const HEAT_QUEUED = 0x40000000 // waits for its translation
-export const HEAT_DEAD = 0x7fffffff // dropped
-export const HEAT_REGION = 0x80000000 // bit: translated, the rest is the table index
+export const HEAT_DEAD = 0x7fff0000 // dropped
+export const HEAT_REGION = 0x80000000 // bit: translated, the 15 bits below are the table index
+export const HEAT_COUNT = 0xffff // thresholds must be below
 /**
  * What translated code returns in the low word, or'ed to the address of a uop. The high word is what was left of the budget at the last transition, and in its low
  * REGION_BEHIND_BITS how many uops of the block were executed since: clocks see the count of the last transition, as under the interpreter.

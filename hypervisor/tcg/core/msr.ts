@@ -2,7 +2,7 @@
 import {
   G_WALL_NS, GPR, SEG_BASE, FS, GS, CR0, CR4, EFER, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_FMASK, MSR_KERNEL_GS_BASE, MSR_SYSENTER_CS, MSR_SYSENTER_ESP,
   MSR_SYSENTER_EIP, MSR_TSC_AUX, MSR_PAT, MSR_MISC_ENABLE, MSR_SPEC_CTRL, MSR_APIC_BASE, MSR_TSC_OFFSET, MSR_TSC_ADJUST, MSR_KVM_WALL_CLOCK,
-  MSR_KVM_SYSTEM_TIME, MSR_MTRR_DEF_TYPE, MSR_MTRR_FIXED, MSR_MTRR_VARIABLE, CPL, CPUID_COUNT, CPUID_TABLE, LOG_GUEST_ERRORS,
+  G_CHIP_LOCK, MSR_KVM_SYSTEM_TIME, MSR_MTRR_DEF_TYPE, MSR_MTRR_FIXED, MSR_MTRR_VARIABLE, CPL, CPUID_COUNT, CPUID_TABLE, LOG_GUEST_ERRORS,
 } from './layout'
 import { VEC_GP, raise } from './fault'
 import { canonical } from './address'
@@ -10,6 +10,7 @@ import { flushTlb } from './tlb'
 import { xlReadOnly, physToHost } from './ram'
 import { invalidateRange } from './cache'
 import { segment, updateMode } from './segment'
+import { acquire, release } from './sync'
 import { machineNs } from './time'
 import { tscDeadlineWrite, lapicTscChanged, tscDeadlineRead } from './apic-timer'
 import { log, logs } from './log'
@@ -73,6 +74,9 @@ function storage(msr: u32): u32 {
 }
 
 let msrValue: u64 = 0
+/** Of a register of the local APIC or its timer. */
+function isApic(msr: u32): bool { return (msr >= 0x800 && msr <= 0x8ff) || msr == 0x10 || msr == 0x3b || msr == 0x1b || msr == 0x6e0 }
+
 /** @returns false for #GP */
 function readMsr(cpu: usize, msr: u32): bool {
   const place = storage(msr)
@@ -146,14 +150,12 @@ function writeMsr(cpu: usize, msr: u32, value: u64): bool {
       store<u64>(cpu, load<u64>(cpu, MSR_TSC_ADJUST) + offset - load<u64>(cpu, MSR_TSC_OFFSET), MSR_TSC_ADJUST)
       store<u64>(cpu, offset, MSR_TSC_OFFSET)
       lapicTscChanged(cpu, machineNs())
-      updateKvmClock(cpu)
       return true
     }
     case 0x3b:
       store<u64>(cpu, load<u64>(cpu, MSR_TSC_OFFSET) + value - load<u64>(cpu, MSR_TSC_ADJUST), MSR_TSC_OFFSET)
       store<u64>(cpu, value, MSR_TSC_ADJUST)
       lapicTscChanged(cpu, machineNs())
-      updateKvmClock(cpu)
       return true
     case 0x1b: {
       if (apicBaseWrite(cpu, value) != 0) return false
@@ -182,13 +184,22 @@ function writeMsr(cpu: usize, msr: u32, value: u64): bool {
 }
 
 export function rdmsr(cpu: usize): u32 {
-  if (!readMsr(cpu, load<u32>(cpu, GPR + 8))) { badMsr(cpu, 0); raise(cpu, VEC_GP, 0); return 1 }
+  const msr = load<u32>(cpu, GPR + 8), apic = isApic(msr)
+  if (apic) acquire(G_CHIP_LOCK)
+  const valid = readMsr(cpu, msr)
+  if (apic) release(G_CHIP_LOCK)
+  if (!valid) { badMsr(cpu, 0); raise(cpu, VEC_GP, 0); return 1 }
   store<u64>(cpu, msrValue & 0xffffffff, GPR)
   store<u64>(cpu, msrValue >> 32, GPR + 16)
   return 0
 }
 export function wrmsr(cpu: usize): u32 {
-  if (writeMsr(cpu, load<u32>(cpu, GPR + 8), <u64>load<u32>(cpu, GPR) | (<u64>load<u32>(cpu, GPR + 16) << 32))) return 0
+  const msr = load<u32>(cpu, GPR + 8), apic = isApic(msr)
+  if (apic) acquire(G_CHIP_LOCK)
+  const valid = writeMsr(cpu, msr, <u64>load<u32>(cpu, GPR) | (<u64>load<u32>(cpu, GPR + 16) << 32))
+  if (apic) release(G_CHIP_LOCK)
+  if (valid && (msr == 0x10 || msr == 0x3b)) updateKvmClock(cpu)
+  if (valid) return 0
   badMsr(cpu, 1)
   raise(cpu, VEC_GP, 0)
   return 1

@@ -11,6 +11,7 @@ import { slowAccess } from './access-check'
 /** A helper below met an exception: the handler returns 1. */
 export let failed: bool = false
 export function clearFailed(): void { failed = false }
+export function setFailed(): void { failed = true }
 
 // @ts-ignore: decorator
 @inline export function loadN(p: usize, size: u32): u64 {

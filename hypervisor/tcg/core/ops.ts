@@ -223,3 +223,5 @@ export const OP_XCHG_RR64: u32 = 220
 export const OP_BT_RI64: u32 = 221
 export const OP_BT_RR64: u32 = 222
 export const OP_ENTER: u32 = 223
+export const OP_LOCKED: u32 = 224
+export const OP_FENCE: u32 = 225

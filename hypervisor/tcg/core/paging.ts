@@ -3,6 +3,7 @@ import { CR0, CR2, CR3, CR4, EFER, PDPTE, PAGE_LINES } from './layout'
 import { VEC_PF, raise } from './fault'
 import { invalidateCode } from './cache'
 import { xlReadOnly, physToHost, pageRecord } from './ram'
+import { multi } from './sync'
 
 export const ACCESS_READ: u32 = 0, ACCESS_WRITE: u32 = 1, ACCESS_FETCH: u32 = 2
 const MAX_PHYSICAL_BITS: u64 = 46
@@ -20,6 +21,16 @@ export let leafWritable: bool = false
 
 /** Walks the page tables. @returns true with xlPhys set, false with #PF pending. */
 export function walk(cpu: usize, va: u64, access: u32, user: bool): bool {
+  while (true) {
+    changed = false
+    const found = walkOnce(cpu, va, access, user)
+    if (!changed) return found
+  }
+}
+/** Another vCPU has changed an entry between reading it and setting its bits. */
+let changed: bool = false
+
+function walkOnce(cpu: usize, va: u64, access: u32, user: bool): bool {
   const cr0 = load<u32>(cpu, CR0)
   leafFlags = 0
   leafWritable = true
@@ -31,7 +42,8 @@ export function walk(cpu: usize, va: u64, access: u32, user: bool): bool {
   const efer = load<u32>(cpu, EFER)
   const noExecute = (efer & 0x800) != 0
   let us = true, rw = true, nx = false
-  let a0: u64 = 0, a1: u64 = 0, a2: u64 = 0, a3: u64 = 0 // entries whose accessed bit must be set
+  let a0: u64 = 0, a1: u64 = 0, a2: u64 = 0 // places of entries whose accessed bit must be set
+  let e0: u64 = 0, e1: u64 = 0, e2: u64 = 0 // what was read there
   let entry: u64 = 0
   let leaf: u64 = 0
   let pageMask: u64 = 0xfff
@@ -45,6 +57,7 @@ export function walk(cpu: usize, va: u64, access: u32, user: bool): bool {
       if (!(entry & 1)) { pageFault(cpu, va, access, user, false, false); return false }
       if (entry & (reserved | 0x80)) { pageFault(cpu, va, access, user, true, true); return false }
       us = (entry & 4) != 0; rw = (entry & 2) != 0; nx = (entry >> 63) != 0
+      e0 = entry
       a1 = (entry & ADDRESS_MASK) + ((va >> 27) & 0xff8)
       entry = readEntry64(a1)
       if (!(entry & 1)) { pageFault(cpu, va, access, user, false, false); return false }
@@ -53,6 +66,7 @@ export function walk(cpu: usize, va: u64, access: u32, user: bool): bool {
         if (entry & (reserved | 0x3fffe000)) { pageFault(cpu, va, access, user, true, true); return false }
         leaf = a1; a1 = 0; pageMask = 0x3fffffff
       } else if (entry & reserved) { pageFault(cpu, va, access, user, true, true); return false }
+      e1 = entry
       table = entry
     } else {
       entry = load<u64>(cpu + ((<usize>va >> 27) & 0x18), PDPTE) // cached, checked and without an accessed bit
@@ -70,12 +84,12 @@ export function walk(cpu: usize, va: u64, access: u32, user: bool): bool {
         leaf = a2; a2 = 0; pageMask = 0x1fffff
       } else {
         if (entry & reserved) { pageFault(cpu, va, access, user, true, true); return false }
-        a3 = (entry & ADDRESS_MASK) + ((va >> 9) & 0xff8)
-        entry = readEntry64(a3)
+        e2 = entry
+        leaf = (entry & ADDRESS_MASK) + ((va >> 9) & 0xff8)
+        entry = readEntry64(leaf)
         if (!(entry & 1)) { pageFault(cpu, va, access, user, false, false); return false }
         if (entry & reserved) { pageFault(cpu, va, access, user, true, true); return false }
         us = us && (entry & 4) != 0; rw = rw && (entry & 2) != 0; nx = nx || (entry >> 63) != 0
-        leaf = a3; a3 = 0
       }
     }
     xlPhys = (entry & ADDRESS_MASK & ~pageMask) | (va & pageMask)
@@ -90,12 +104,12 @@ export function walk(cpu: usize, va: u64, access: u32, user: bool): bool {
       leaf = a2; a2 = 0; pageMask = 0x3fffff
       xlPhys = (entry & 0xffc00000) | ((entry & 0x1fe000) << 19) | (va & pageMask)
     } else {
-      a3 = (entry & 0xfffff000) + ((va >> 10) & 0xffc)
-      host = physToHost(a3)
+      e2 = entry
+      leaf = (entry & 0xfffff000) + ((va >> 10) & 0xffc)
+      host = physToHost(leaf)
       entry = host ? <u64>load<u32>(host) : 0
       if (!(entry & 1)) { pageFault(cpu, va, access, user, false, false); return false }
       us = us && (entry & 4) != 0; rw = rw && (entry & 2) != 0
-      leaf = a3; a3 = 0
       xlPhys = (entry & 0xfffff000) | (va & 0xfff)
     }
   }
@@ -106,11 +120,12 @@ export function walk(cpu: usize, va: u64, access: u32, user: bool): bool {
   }
   // Accessed and dirty bits are set only when the whole translation is allowed.
   const physical = xlPhys
-  if (a0 && !(readEntryLow(a0) & 0x20)) updateEntry(a0, 0x20, wide)
-  if (a1 && !(readEntryLow(a1) & 0x20)) updateEntry(a1, 0x20, wide)
-  if (a2 && !(readEntryLow(a2) & 0x20)) updateEntry(a2, 0x20, wide)
+  if (a0 && !(e0 & 0x20)) updateEntry(a0, e0, 0x20, wide)
+  if (a1 && !(e1 & 0x20)) updateEntry(a1, e1, 0x20, wide)
+  if (a2 && !(e2 & 0x20)) updateEntry(a2, e2, 0x20, wide)
   const want: u64 = access == ACCESS_WRITE ? 0x60 : 0x20
-  if ((entry & want) != want) updateEntry(leaf, want, wide)
+  if ((entry & want) != want) updateEntry(leaf, entry, want, wide)
+  if (changed) return false
   if (!((entry | want) & 0x40)) leafWritable = false // the write TLB is filled when the dirty bit is set
   xlPhys = physical
   leafFlags = u32((entry & 0x100) != 0 && (cr4 & 0x80) != 0) | (u32(pageMask != 0xfff) << 1)
@@ -122,16 +137,15 @@ function readEntry64(physical: u64): u64 {
   return host ? load<u64>(host) : 0
 }
 
-function readEntryLow(physical: u64): u32 {
+/** Writes a page-table entry back (A/D bits); decoded code on the same line is dropped like by any other store. `changed`: it is not `seen` any more. */
+function updateEntry(physical: u64, seen: u64, bits: u64, wide: bool): void {
   const host = physToHost(physical)
-  return host ? load<u32>(host) : 0x60
-}
-
-/** Writes a page-table entry back (A/D bits); decoded code on the same line is dropped like by any other store. */
-function updateEntry(physical: u64, bits: u64, wide: bool): void {
-  const host = physToHost(physical)
-  if (!host || xlReadOnly) return
-  if (wide) store<u64>(host, load<u64>(host) | bits)
+  if (!host || xlReadOnly || changed) return
+  if (multi) {
+    if (wide) changed = atomic.cmpxchg<u64>(host, seen, seen | bits) != seen
+    else changed = atomic.cmpxchg<u32>(host, <u32>seen, <u32>(seen | bits)) != <u32>seen
+    if (changed) return
+  } else if (wide) store<u64>(host, load<u64>(host) | bits)
   else store<u32>(host, load<u32>(host) | <u32>bits)
   if (load<u64>(pageRecord(host), PAGE_LINES)) invalidateCode(host, 8)
 }

@@ -1,10 +1,11 @@
-/** The outer loop: exceptions, interrupts, INIT/SIPI, halt, single step; and the round-robin of vCPUs on this thread. */
+/** The outer loop: exceptions, interrupts, INIT/SIPI, halt, single step; and the round-robin of vCPUs on this thread, or its one vCPU. */
 import {
   G_CPU_COUNT, G_IRQ_DIRTY, G_KICK, G_ICOUNT_SKIP, G_RETIRED, G_NEVER_TLB, CPU_AREA, CPU_STRIDE, GPR, ZERO, RIP, RFLAGS, SEG_BASE, SEG_LIMIT,
   SEG_ATTR, SEG_SELECTOR, CS, LDTR, TR, GDTR_LIMIT, IDTR_LIMIT, CR0, CR3, CR4, DR, MSR_STAR, MSR_PAT, MSR_MISC_ENABLE, MSR_MTRR_DEF_TYPE, XMM, MXCSR,
   FCW, FPR, CPU_INDEX, HALTED, EVENTS, EXCEPTION, RIP_SET, CPL, INHIBIT, SIPI_VECTOR, INSTRUCTIONS, TRIPLE_FAULT, NMI_BLOCKED, LAST_DEBUG, TLB_BYTES,
   EVENT_INTR, EVENT_NMI, EVENT_INIT, EVENT_SIPI, EXIT_SLICE, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN, EXIT_TRANSLATED,
   G_JIT_READY, LOG_CPU_RESET, LOG_EXEC, MODE, G_PROFILE, G_PROFILE_COUNT, G_PROFILE_RING, G_RUN_NS, PROFILE,
+  CPU_JIT_READY, G_CHIP_LOCK, G_FLUSH, G_JIT_EPOCH, G_STOP, EXIT_ALONE, EXIT_STOP,
 } from './layout'
 import { VEC_DB, raise } from './fault'
 import { setSlowAccess, codeBreakpoint } from './access-check'
@@ -23,7 +24,9 @@ import { applyHostStores, hostHasStored } from './host-stores'
 import { saveTranslated } from './translate'
 import { retired, loadRetired, saveRetired, setSliceEnd, machineNs } from './time'
 import { lapicReset, lapicInit, lapicPending, lapicAck } from './lapic'
-import { irqchipReset, irqApplyLines, irqchipTick, irqchipNextDeadline } from './irqchip'
+import { irqchipReset, irqApplyLines, irqchipTick, irqchipNextDeadline, ownDeadline, ownTick, shareLines } from './irqchip'
+import { clearWantAlone, setAlone, wantAlone } from './locked'
+import { acquire, enterGuest, leaveGuest, multi, noStore, own, release, resumeWorld, stopWorld } from './sync'
 
 /** Instructions a vCPU runs before timers and lines are looked at again. */
 const SLICE: u64 = 20000
@@ -102,8 +105,11 @@ function startupIpi(cpu: usize): void {
 function handleEvents(cpu: usize): bool {
   const events = atomic.load<i32>(cpu + EVENTS)
   if (events & EVENT_INIT) {
-    atomic.and<i32>(cpu + EVENTS, ~(EVENT_INIT | EVENT_SIPI))
+    // A SIPI that is there was sent after the INIT, which took away any older one.
+    acquire(G_CHIP_LOCK)
+    atomic.and<i32>(cpu + EVENTS, ~EVENT_INIT)
     resetCpu(cpu, load<u32>(cpu, CPU_INDEX), true)
+    release(G_CHIP_LOCK)
   }
   if (events & EVENT_SIPI) {
     atomic.and<i32>(cpu + EVENTS, ~EVENT_SIPI)
@@ -118,11 +124,16 @@ function handleEvents(cpu: usize): bool {
     externalInterrupt(cpu, 2)
     return true
   }
-  if (events & EVENT_INTR && load<u32>(cpu, RFLAGS) & FL_IF && lapicPending(cpu) >= 0) {
-    store<u32>(cpu, 0, HALTED)
-    const vector = lapicAck(cpu)
-    if (vector >= 0) externalInterrupt(cpu, vector)
-    return true
+  if (events & EVENT_INTR && load<u32>(cpu, RFLAGS) & FL_IF) {
+    acquire(G_CHIP_LOCK)
+    const pending = lapicPending(cpu) >= 0
+    const vector = pending ? lapicAck(cpu) : -1
+    release(G_CHIP_LOCK)
+    if (pending) {
+      store<u32>(cpu, 0, HALTED)
+      if (vector >= 0) externalInterrupt(cpu, vector)
+      return true
+    }
   }
   return !load<u32>(cpu, HALTED)
 }
@@ -141,6 +152,7 @@ function runOne(cpu: usize, breakpoints: bool): void {
   setSliceEnd(0)
   if (u) exec(cpu, u)
   setSingleIteration(false)
+  if (wantAlone) { store<u32>(cpu, shadow, INHIBIT); return } // it has not happened yet
   if (load<i32>(cpu, EXCEPTION) >= 0) {
     // An instruction that faults did not make its accesses: their breakpoints are forgotten.
     if (load<i32>(cpu, EXCEPTION) != VEC_DB) store<u64>(cpu, debugBefore, LAST_DEBUG)
@@ -162,11 +174,20 @@ export function runCpu(cpu: usize, instructions: u64): u32 {
     if (load<u32>(cpu, TRIPLE_FAULT)) { reason = EXIT_SHUTDOWN; break }
     if (retired >= limit) { reason = EXIT_SLICE; break }
     if (atomic.load<i32>(G_KICK)) { reason = EXIT_KICK; break }
+    if (multi) {
+      noStore()
+      if (wantAlone) { reason = EXIT_ALONE; break }
+      if (atomic.load<i32>(G_STOP) | atomic.load<i32>(G_FLUSH)) { reason = EXIT_STOP; break }
+    }
     if (load<i32>(cpu, EXCEPTION) >= 0) { deliverException(cpu); continue }
     // A device access may have changed a line: it is seen by the next instruction.
-    if (atomic.load<i32>(G_IRQ_DIRTY)) irqApplyLines()
-    if (hostHasStored(cpu)) applyHostStores(cpu)
+    if (atomic.load<i32>(G_IRQ_DIRTY)) {
+      if (multi) shareLines()
+      else irqApplyLines()
+    }
     if ((atomic.load<i32>(cpu + EVENTS) | load<u32>(cpu, HALTED)) && !handleEvents(cpu)) { reason = EXIT_HALT; break }
+    // After the interrupt that tells of them was taken.
+    if (hostHasStored(cpu)) { applyHostStores(cpu); continue }
     if (load<i32>(cpu, EXCEPTION) >= 0 || load<u32>(cpu, TRIPLE_FAULT)) continue
     const breakpoints = (load<u32>(cpu, DR + 56) & 0xff) != 0
     setSlowAccess(breakpoints || (load<u32>(cpu, CPL) == 3 && (load<u32>(cpu, CR0) & 0x40000) != 0 && (load<u32>(cpu, RFLAGS) & 0x40000) != 0))
@@ -224,8 +245,69 @@ function runRounds(rounds: u32): u32 {
   return EXIT_SLICE
 }
 
-/** ns of machine time at which something is due, all ones if nothing is. */
-export function nextDeadline(): u64 { return irqchipNextDeadline() }
+// ---- a thread for each vCPU -------------------------------------------------------------------------------------------------------
+
+/** Instructions until timers are looked at again: the others' interrupts and stops wait as long. */
+const OWN_SLICE: u64 = 5000
+/** G_JIT_EPOCH for which this thread's table of translated code is. */
+let knownEpoch: u32 = 0
+/** The table of translated code is empty, as of this epoch. */
+export function knowEpoch(epoch: u32): void { knownEpoch = epoch }
+
+/**
+ * Runs this thread's vCPU.
+ * @returns EXIT_SLICE after `slices`, EXIT_HALT, EXIT_KICK, EXIT_SHUTDOWN, or EXIT_TRANSLATED: the table of translated code wants attention
+ */
+export function runOwn(slices: u32): u32 {
+  loadRetired()
+  clearWantAlone() // it will be asked for again, unless a reset came in between
+  enterGuest()
+  const before = hostNs()
+  const reason = runSlices(slices)
+  leaveGuest()
+  atomic.add<u64>(G_RUN_NS, <u64>(hostNs() - before))
+  saveRetired()
+  saveTranslated()
+  if (reason == EXIT_ALONE) {
+    stopWorld()
+    setAlone(true)
+    runOne(own, (load<u32>(own, DR + 56) & 0xff) != 0)
+    setAlone(false)
+    resumeWorld()
+    return EXIT_SLICE
+  }
+  if (reason != EXIT_STOP) return reason
+  if (atomic.load<i32>(G_FLUSH)) {
+    stopWorld()
+    if (atomic.load<i32>(G_FLUSH)) flushAll()
+    resumeWorld()
+  }
+  return EXIT_TRANSLATED
+}
+
+function runSlices(slices: u32): u32 {
+  for (let i: u32 = 0; i < slices; i++) {
+    if (atomic.load<u32>(G_JIT_EPOCH) != knownEpoch) return EXIT_TRANSLATED
+    if (atomic.load<i32>(G_IRQ_DIRTY)) shareLines()
+    ownTick(machineNs())
+    const reason = runCpu(own, OWN_SLICE)
+    if (reason != EXIT_SLICE) return reason
+    if (atomic.load<i32>(own + CPU_JIT_READY)) return EXIT_TRANSLATED
+  }
+  return EXIT_SLICE
+}
+
+/** May a vCPU that sleeps go on sleeping? Looked at after its wake word was cleared. */
+export function mustSleep(cpu: usize): bool {
+  const events = atomic.load<i32>(cpu + EVENTS)
+  if (events & (EVENT_INIT | EVENT_SIPI)) return false
+  if (load<u32>(cpu, HALTED) == 2) return true
+  if (events & EVENT_NMI && !load<u32>(cpu, NMI_BLOCKED)) return false
+  return !(events & EVENT_INTR && load<u32>(cpu, RFLAGS) & FL_IF)
+}
+
+/** ns of machine time at which something is due for this thread, all ones if nothing is. */
+export function nextDeadline(): u64 { return multi ? ownDeadline() : irqchipNextDeadline() }
 
 /** Instruction-count clock: jumps over the time in which every vCPU sleeps. @returns false when nothing is due */
 export function skipIdle(): bool {

@@ -9,7 +9,7 @@ import {
   F_JMP, F_JCC, F_CALL, F_RET, F_JMP_IND, F_CALL_IND, F_NOP,
 } from './decode-table.gen'
 import {
-  OP_GENERIC, OP_JMP, OP_CALL, OP_RET, OP_JMP_R, OP_JMP_M, OP_CALL_R, OP_CALL_M, OP_NOP, OP_JCC_O, OP_MOV_RR8, OP_MOV_RI8, OP_MOV_RI16, OP_MOV_RI64,
+  OP_GENERIC, OP_LOCKED, OP_JMP, OP_CALL, OP_RET, OP_JMP_R, OP_JMP_M, OP_CALL_R, OP_CALL_M, OP_NOP, OP_JCC_O, OP_MOV_RR8, OP_MOV_RI8, OP_MOV_RI16, OP_MOV_RI64,
   OP_MOVZX_R8, OP_MOVZX_M8, OP_MOVZX_R16, OP_MOVZX_M16, OP_MOVSX_R8_32, OP_MOVSX_M8_32, OP_MOVSX_R8_64, OP_MOVSX_M8_64, OP_MOVSX_R16_32,
   OP_MOVSX_M16_32, OP_MOVSX_R16_64, OP_MOVSX_M16_64, OP_MOVSXD_R, OP_MOVSXD_M, OP_LEA32, OP_LEA64, OP_ADD_RR32, OP_ADD_RR64, OP_OR_RR32, OP_OR_RR64,
   OP_AND_RR32, OP_AND_RR64, OP_SUB_RR32, OP_SUB_RR64, OP_XOR_RR32, OP_XOR_RR64, OP_CMP_RR32, OP_CMP_RR64, OP_ADC_RR32, OP_ADC_RR64, OP_SBB_RR32,
@@ -17,7 +17,8 @@ import {
   OP_SHL_RC32, OP_IMUL_RR32, OP_IMUL_RR64, OP_MUL_R64, OP_PUSH_R, OP_PUSH_I, OP_PUSH_M, OP_POP_R, OP_LEAVE64, OP_CDQE, OP_CWDE, OP_CDQ, OP_CQO,
   OP_SETCC_R, OP_CMOV_RR32, OP_CMOV_RM32, OP_CMOV_RM64, OP_BSWAP32, OP_BSWAP64, OP_XCHG_RR64, OP_BT_RI64, OP_BT_RR64,
 } from './ops'
-import { AUX_DST_MEM, AUX_SRC_MEM, AUX_SRC_IMM, UOP_MOFFS } from './decode'
+import { AUX_DST_MEM, AUX_LOCK, AUX_SRC_MEM, AUX_SRC_IMM, UOP_MOFFS } from './decode'
+import { multi } from './sync'
 
 /** Specialisation can be switched off: every instruction then runs through the generic handlers (tests compare both). */
 export let specialised: bool = true
@@ -35,6 +36,7 @@ export function specialise(u: usize, family: u32, mode: u32, opcode: u32, length
   const aux: u32 = load<u8>(u, UOP_AUX)
   const size = aux & 3
   const is32 = size == 2, is64 = size == 3
+  if (multi && (aux & AUX_LOCK || (family == F_XCHG && aux & AUX_DST_MEM))) { store<u16>(u, <u16>OP_LOCKED, UOP_OP); return }
   if (load<u16>(u, UOP_BASE) == UOP_MOFFS) {
     const offset = load<i64>(u, UOP_IMM)
     if (offset != <i64><i32>offset) return

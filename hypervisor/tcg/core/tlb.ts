@@ -7,6 +7,7 @@ import { ACCESS_WRITE, ACCESS_FETCH, xlPhys, leafFlags, leafWritable, walk } fro
 import { xlReadOnly, pageRecord } from './ram'
 import { ramBehind } from './mmio'
 import { log, logs } from './log'
+import { awaitStores, fence, multi, own } from './sync'
 import { tally } from './counters'
 
 const INVALID: u64 = 0xffffffffffffffff
@@ -43,7 +44,15 @@ export function translate(cpu: usize, va: u64, access: u32, user: bool): usize {
   tlbSet(cpu + slot + (user ? TLB_USER_READ : TLB_KERNEL_READ), va, host)
   if (access == ACCESS_WRITE) {
     xlCode = load<u64>(pageRecord(host), PAGE_LINES) != 0
-    if (!xlReadOnly && !xlCode && leafWritable) tlbSet(cpu + slot + (user ? TLB_USER_WRITE : TLB_KERNEL_WRITE), va, host)
+    if (!xlReadOnly && !xlCode && leafWritable) {
+      const entry: usize = cpu + slot + (user ? TLB_USER_WRITE : TLB_KERNEL_WRITE)
+      tlbSet(entry, va, host)
+      if (multi) {
+        fence() // who decodes marks the page first and looks for entries second
+        xlCode = load<u64>(pageRecord(host), PAGE_LINES) != 0
+        if (xlCode) store<u64>(entry, INVALID)
+      }
+    }
   }
   return host
 }
@@ -87,20 +96,22 @@ export function flushPage(cpu: usize, va: u64): void {
   flushJumpCache(cpu)
 }
 
-/** A page got decoded code: no vCPU may write it through the TLB any more. */
+/** A page gets decoded code: no vCPU may write it through the TLB any more, and when this returns none does. */
 export function dropWriteEntries(host: usize): void {
   const page = host & ~0xfff
   const count = load<u32>(G_CPU_COUNT)
   for (let i: u32 = 0; i < count; i++) {
     const cpu: usize = CPU_AREA + i * CPU_STRIDE
-    dropIn(cpu + TLB_KERNEL_WRITE, page)
-    dropIn(cpu + TLB_USER_WRITE, page)
+    const had = dropIn(cpu + TLB_KERNEL_WRITE, page) | dropIn(cpu + TLB_USER_WRITE, page)
+    if (multi && had && cpu != own) awaitStores(cpu)
   }
 }
 
-function dropIn(array: usize, page: usize): void {
+function dropIn(array: usize, page: usize): u32 {
+  let had: u32 = 0
   for (let entry = array, end = array + TLB_BYTES; entry < end; entry += 16) {
     const tag = load<u64>(entry)
-    if (tag != INVALID && <usize>tag + load<u32>(entry, 8) == page) store<u64>(entry, INVALID)
+    if (tag != INVALID && <usize>tag + load<u32>(entry, 8) == page) { store<u64>(entry, INVALID); had = 1 }
   }
+  return had
 }

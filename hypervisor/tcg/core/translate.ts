@@ -4,18 +4,22 @@
  * exec() does, so that both count alike. While one runs, `retired` stands where its last transition left it only when one of these functions is called.
  */
 import {
-  G_JIT_ENTRIES, G_JIT_HEAD, G_JIT_HOOK, G_JIT_QUEUE, G_JIT_RETIRED, G_JIT_RUNS, G_JIT_SAMPLED_NS, G_JIT_SAMPLES, G_JIT_TAIL, G_JIT_THRESHOLD, G_NEVER_TLB, G_STATS, BLOCK_BYTES, BLOCK_HEAT,
+  G_JIT_HEAD, G_JIT_HOOK, G_JIT_QUEUE, G_JIT_SAMPLED_NS, G_JIT_SAMPLES, G_JIT_TAIL, G_JIT_THRESHOLD, G_NEVER_TLB, BLOCK_BYTES, BLOCK_HEAT,
   HEAT_QUEUED, HEAT_REGION, JIT_QUEUE, MODE, MODE_64, REGION_BEHIND_BITS, REGION_DONE, REGION_LEAVE, STAT_INVALIDATIONS, UOP_OP, UOP_X, UOP_IMM, UOP_OFFSET, RIP_BASE, CPL,
   JUMP_CACHE, JUMP_ENTRIES, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_RESUME, REGION_ON, REGION_OUT, UOP_LEN, RIP, RIP_SET, RFLAGS, EXCEPTION,
+  BLOCK_HOST, BLOCK_STATE, CPU_AREA, G_CODE_LOCK, G_FLUSH, G_JIT_ALIVE, G_JIT_EPOCH, G_JIT_MADE, G_STOP, HEAT_DEAD,
   G_IRQ_DIRTY, G_KICK, DR, EVENTS, HALTED, TRIPLE_FAULT, INHIBIT, TLB_USER_READ, TLB_KERNEL_READ, JIT_HOT, LOG_JIT,
 } from './layout'
 import { log, logs } from './log'
 import { hostNs } from './imports'
-import { OP_END, OP_SYSTEM, OP_GENERIC, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87 } from './ops'
+import { OP_END, OP_FENCE, OP_LOCKED, OP_SYSTEM, OP_GENERIC, OP_SIMD_RR, OP_SIMD_RM, OP_SIMD_ST, OP_X87 } from './ops'
 import { condition, getFlags, setFlagsArith, FL_TF, FL_RF, FL_AC } from './flags'
 import { hostHasStored } from './host-stores'
 import { slowAccess } from './access-check'
 import { execSystem } from './system'
+import { findBlock } from './cache'
+import { execLocked, wantAlone } from './locked'
+import { acquire, enteredAt, fence, multi, noStore, release, runsAt, statsAt, translatedAt, wake } from './sync'
 import { slowRead, slowWrite, slowModify, commitWrite } from './access'
 import { multiply, multiplySigned, highHalf } from './alu'
 import { execGeneric } from './generic'
@@ -71,7 +75,7 @@ export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
   const timed = (<u32>++translatedRuns & TIMED) == 0
   const before: f64 = timed ? hostNs() : 0
   while (true) {
-    const result = call_indirect<u64>(heat & ~<u32>HEAT_REGION, cpu, rt, <u32>left, next)
+    const result = call_indirect<u64>((heat & ~<u32>HEAT_REGION) >> 16, cpu, rt, <u32>left, next)
     translatedEntries++
     const rest = <i32>(result >> 32)
     left = rest >> REGION_BEHIND_BITS
@@ -137,6 +141,10 @@ export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
  * @returns the first uop there, 0: ask the outer loop
  */
 export function onward(cpu: usize): usize {
+  if (multi) {
+    noStore()
+    if (u32(wantAlone) | atomic.load<i32>(G_STOP) | atomic.load<i32>(G_FLUSH)) return 0
+  }
   if (retired >= sliceEnd || slowAccess || atomic.load<i32>(cpu + EVENTS) | atomic.load<i32>(G_IRQ_DIRTY) | atomic.load<i32>(G_KICK)) return 0
   if (load<u32>(cpu, HALTED) | load<u32>(cpu, TRIPLE_FAULT) | (load<u32>(cpu, DR + 56) & 0xff) | (load<u32>(cpu, RFLAGS) & (FL_TF | FL_RF | FL_AC))) return 0
   if (hostHasStored(cpu) || load<u32>(cpu, MODE) != MODE_64) return 0
@@ -152,27 +160,64 @@ export function onward(cpu: usize): usize {
 /** @returns whether it was translated at once */
 function request(cpu: usize, u: usize): bool {
   const block = u - BLOCK_BYTES
-  if (load<u32>(cpu, MODE) != MODE_64) { store<u32>(block, HEAT_QUEUED, BLOCK_HEAT); return false }
-  if (logs(LOG_JIT)) log(cpu, LOG_JIT, JIT_HOT, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET), 0)
+  if (load<u32>(cpu, MODE) == MODE_64 && logs(LOG_JIT)) log(cpu, LOG_JIT, JIT_HOT, load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET), 0)
   const hook = load<u32>(G_JIT_HOOK)
-  if (hook) {
-    store<u32>(block, HEAT_QUEUED, BLOCK_HEAT)
+  if (hook && load<u32>(cpu, MODE) == MODE_64) {
+    setState(block, HEAT_QUEUED)
     call_indirect<void>(hook, <u32>block)
     return true
   }
-  const head = atomic.load<i32>(G_JIT_HEAD)
-  if (head - atomic.load<i32>(G_JIT_TAIL) >= JIT_QUEUE) { store<u32>(block, 0, BLOCK_HEAT); return false }
-  store<u32>(block, HEAT_QUEUED, BLOCK_HEAT)
-  store<u32>(G_JIT_QUEUE + ((<usize>head & (JIT_QUEUE - 1)) << 2), <u32>block)
-  atomic.store<i32>(G_JIT_HEAD, head + 1)
-  atomic.notify(G_JIT_HEAD, 1)
+  acquire(G_CODE_LOCK)
+  if (!load<u16>(block, BLOCK_STATE)) queue(cpu, block)
+  release(G_CODE_LOCK)
   return false
 }
 
+// @ts-ignore: decorator
+@inline function setState(block: usize, state: u32): void { store<u16>(block, <u16>(state >> 16), BLOCK_STATE) }
+
+function queue(cpu: usize, block: usize): void {
+  if (load<u32>(cpu, MODE) != MODE_64) { setState(block, HEAT_QUEUED); return }
+  const head = atomic.load<i32>(G_JIT_HEAD)
+  if (head - atomic.load<i32>(G_JIT_TAIL) >= JIT_QUEUE) { store<u16>(block, 0, BLOCK_HEAT); return }
+  setState(block, HEAT_QUEUED)
+  store<u32>(G_JIT_QUEUE + ((<usize>head & (JIT_QUEUE - 1)) << 2), <u32>block)
+  atomic.store<i32>(G_JIT_HEAD, head + 1)
+  atomic.notify(G_JIT_HEAD, 1)
+  if (multi && head == 0) wake(CPU_AREA) // its thread starts the translator
+}
+
+/**
+ * The region of a block is in this thread's table at `slot`: whoever enters the block calls it from now on. Other threads may still have
+ * `regionMissing` there.
+ * @param first the block's first uop, as it was found in `epoch`. @returns whether the block was there, and had none
+ */
+export function placeRegion(first: usize, slot: u32, epoch: u32): bool {
+  acquire(G_CODE_LOCK)
+  let placed = false
+  if (load<u32>(G_JIT_EPOCH) == epoch) {
+    const block = first - BLOCK_BYTES
+    // The queue may hold places from before the last flush, where by now something else is.
+    if (findBlock(load<u32>(block, BLOCK_HOST), MODE_64) == first && load<u32>(block, BLOCK_HEAT) < <u32>HEAT_DEAD) {
+      setState(block, <u32>HEAT_REGION | (slot << 16))
+      if (multi) {
+        store<u64>(G_JIT_MADE, load<u64>(G_JIT_MADE) + 1)
+        store<u64>(G_JIT_ALIVE, load<u64>(G_JIT_ALIVE) + 1)
+      }
+      placed = true
+    }
+  }
+  release(G_CODE_LOCK)
+  return placed
+}
+
+/** Stands in the table where this thread has not made the region yet: interpret. */
+export function regionMissing(cpu: usize, rt: usize, budget: u32, u: usize): u64 { return (<u64>budget << (32 + REGION_BEHIND_BITS)) | <u64>u }
+
 export function saveTranslated(): void {
-  store<u64>(G_JIT_RETIRED, translatedRetired)
-  store<u64>(G_JIT_ENTRIES, translatedEntries)
-  store<u64>(G_JIT_RUNS, translatedRuns)
+  store<u64>(translatedAt, translatedRetired)
+  store<u64>(enteredAt, translatedEntries)
+  store<u64>(runsAt, translatedRuns)
 }
 
 // ---- called by regions ----------------------------------------------------------------------------------------------------------
@@ -185,14 +230,14 @@ let retiredBefore: u64 = 0
 @inline function enter(left: i32): void {
   retiredBefore = regionEnd - <i64>left
   setRetired(retiredBefore)
-  invalidationsBefore = load<u64>(G_STATS + STAT_INVALIDATIONS * 8)
+  invalidationsBefore = load<u64>(statsAt + STAT_INVALIDATIONS * 8)
 }
 
 /** After a call that may have written: did it touch code, the slice, or count? Then the interpreter goes on. */
 // @ts-ignore: decorator
 @inline function settled(): u32 {
   regionEnd += retired - retiredBefore
-  return sliceEnd != regionSlice || retired != retiredBefore || load<u64>(G_STATS + STAT_INVALIDATIONS * 8) != invalidationsBefore ? REGION_DONE : 0
+  return sliceEnd != regionSlice || retired != retiredBefore || load<u64>(statsAt + STAT_INVALIDATIONS * 8) != invalidationsBefore ? REGION_DONE : 0
 }
 
 /** @returns address of the bytes, 0 with an exception pending */
@@ -226,6 +271,8 @@ export function regionStep(cpu: usize, u: usize, left: i32): u32 {
     case OP_SIMD_RM: end = execSimdLoad(cpu, u); break
     case OP_SIMD_ST: end = execSimdStore(cpu, u); break
     case OP_X87: end = execX87(cpu, u); break
+    case OP_LOCKED: end = execLocked(cpu, u); break
+    case OP_FENCE: fence(); end = 0; break
     default: return REGION_LEAVE // not reached: the translator leaves the region before any other
   }
   const state = settled()

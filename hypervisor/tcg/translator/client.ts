@@ -14,6 +14,8 @@ export const HOT = 1000
 export interface TranslatorSetup {
   readonly memory: WasmMemory
   readonly port: MessagePort
+  /** threads of further vCPUs, where each has one; then slots are given out here */
+  readonly others?: readonly MessagePort[]
   readonly limits: { readonly initial: number; readonly maximum: number }
 }
 
@@ -22,6 +24,8 @@ export interface Translated {
   readonly entries: readonly Entry[]
   /** G_JIT_EPOCH when the blocks were read */
   readonly epoch: number
+  /** where each vCPU has a thread: the slot of the first entry, the others follow */
+  readonly firstSlot?: number | undefined
   readonly uops: number
   readonly bytes: number
   readonly microseconds: number

@@ -2,7 +2,7 @@
  * What the code of a region stands on: its parameters and locals, the guest's registers in locals, memory operands with the inline TLB look-up, and the one exit.
  * A region is f(cpu, read TLB, budget, first uop) -> {budget left, uops behind it, REGION_* | uop}; see core/translate.ts.
  */
-import { BLOCK_BYTES, BLOCK_HEAT, CC_DST, CC_OP, CC_SRC, CC_SRC2, HEAT_DEAD, JIT_TARGET, REGION_BEHIND_BITS, REGION_LEAVE, REGION_RESUME, RIP_BASE, SCRATCH, SEG, SEG_SIZE, TLB_BYTES, TLB_KERNEL_FETCH, TLB_KERNEL_READ, XMM, ZERO } from '../core/layout.ts'
+import { BLOCK_BYTES, BLOCK_STATE, CC_DST, CC_OP, CC_SRC, CC_SRC2, HEAT_DEAD, JIT_TARGET, REGION_BEHIND_BITS, REGION_LEAVE, REGION_RESUME, RIP_BASE, SCRATCH, SEG, SEG_SIZE, TLB_BYTES, TLB_KERNEL_FETCH, TLB_KERNEL_READ, XMM, ZERO } from '../core/layout.ts'
 import { Code, F32, F64, I32, I64, MEM, OP, SIMD_MEM, V128 } from './encoder.ts'
 import type { FunctionType, Label } from './encoder.ts'
 import type { Uop } from './uops.ts'
@@ -281,7 +281,7 @@ export class Frame {
     code.i64(move).op(OP.i64_add).tee(X64).op(OP.i32_wrap).i32(8).op(OP.i32_shr_u).i32(0x3ff0).op(OP.i32_and).get(RT).op(OP.i32_add).tee(E).memory(MEM.i64_load, FETCH)
     code.get(X64).op(OP.i64_ne)
     code.get(X64).op(OP.i32_wrap).get(E).memory(MEM.i32_load, FETCH + 8).op(OP.i32_add).i32(page).op(OP.i32_ne, OP.i32_or)
-    code.i32(first - BLOCK_BYTES).memory(MEM.i32_load, BLOCK_HEAT).i32(HEAT_DEAD).op(OP.i32_eq, OP.i32_or).if()
+    code.i32(first - BLOCK_BYTES).memory(MEM.i32_load16_u, BLOCK_STATE).i32(HEAT_DEAD >>> 16).op(OP.i32_eq, OP.i32_or).if()
     leave()
     code.end()
   }

@@ -9,12 +9,14 @@ import {
 } from '../core/layout.ts'
 import type { Entry } from './translator.ts'
 
-interface Table { readonly length: number; grow(by: number): number; set(index: number, value: unknown): void }
+interface Table { readonly length: number; grow(by: number, value?: unknown): number; set(index: number, value: unknown): void }
 /** Exports of the core that regions and this file use. */
 export interface TranslatingCore {
   readonly table: Table
   flushAll(): void
   setThreshold(entries: number): void
+  /** @returns 0 when the block is not there or has a region */
+  placeRegion(first: number, slot: number, epoch: number): number
 }
 
 /** Regions whose blocks were dropped are looked for when there are this many. */
@@ -69,8 +71,11 @@ export class RegionTable {
       if (!this.#isWaiting(first)) continue
       const slot = this.#slot()
       this.#core.table.set(slot, functions[`r${region}`])
+      if (this.#core.placeRegion(first, slot, epoch) === 0) {
+        this.#free.push(slot)
+        continue
+      }
       this.#slots.set(slot, first)
-      this.#view.setUint32(first - BLOCK_BYTES + BLOCK_HEAT, (HEAT_REGION | slot) >>> 0, true)
       this.installed++
     }
     this.#count()
@@ -92,7 +97,7 @@ export class RegionTable {
     const epoch = this.#u32(G_JIT_EPOCH), dropped = this.#u32(G_JIT_DROPPED)
     if (epoch === this.#epoch && dropped - this.#droppedSeen < SWEEP) return
     for (const [slot, first] of this.#slots) {
-      if (epoch === this.#epoch && this.#u32(first - BLOCK_BYTES + BLOCK_HEAT) === (HEAT_REGION | slot) >>> 0) continue
+      if (epoch === this.#epoch && this.#u32(first - BLOCK_BYTES + BLOCK_HEAT) >>> 16 === (HEAT_REGION >>> 16 | slot)) continue
       this.#core.table.set(slot, null)
       this.#slots.delete(slot)
       this.#free.push(slot)

@@ -66,6 +66,7 @@ const FIXED: Readonly<Record<string, Action>> = {
   OP_CALL_R: { name: 'CALL_IND', size: 3, shape: 'R' }, OP_CALL_M: { name: 'CALL_IND', size: 3, shape: 'M' },
   OP_NOP: { name: 'NOP', size: 2, shape: '' },
   OP_END: { name: 'END', size: 3, shape: '' },
+  OP_LOCKED: { name: 'step', size: 3, shape: '' }, OP_FENCE: { name: 'step', size: 3, shape: '' },
   OP_SIMD_RR: { name: 'SIMD', size: 3, shape: 'RR' }, OP_SIMD_RM: { name: 'SIMD', size: 3, shape: 'RM' }, OP_SIMD_ST: { name: 'SIMD', size: 3, shape: 'MR' }, OP_X87: { name: 'step', size: 3, shape: '' },
 }
 
@@ -146,7 +147,7 @@ export class UopReader {
     const at = first >>> 0
     if (at % UOP_SIZE !== 0 || at < this.u32(G_UOP_BASE) + BLOCK_BYTES || at >= this.u32(G_UOP_NEXT)) return undefined
     const block = this.block(at)
-    return block?.heat === HEAT_DEAD ? undefined : block
+    return block === undefined || block.heat >>> 16 === HEAT_DEAD >>> 16 ? undefined : block
   }
 
   /** The block at a place in RAM (core/cache.ts findBlock). */
