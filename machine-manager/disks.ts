@@ -114,7 +114,7 @@ export class Disks implements DiskControl {
   plug(members: { readonly driver: string; readonly id: string; readonly [key: string]: unknown }): void {
     const { driver, id } = members
     const machine = this.machine
-    if (!driver.includes('blk')) throw new MesovirtError('DISK_SLOT', `device_add ${driver}: only disks can be added to a running machine; use virtio-blk-device`)
+    if (!driver.includes('blk')) throw new MesovirtError('DISK_SLOT', `device_add ${driver}: only disks and network cards can be added to a running machine; use virtio-blk-device or virtio-net-device`)
     if (machine === undefined || this.#disks.some((disk) => disk.id === id)) throw new MesovirtError('DISK_SLOT', `device_add id=${id}: another device has this id; use another id`)
     const { config, image } = this.#get(text(members['drive']) ?? id)
     if (this.#disks.some((disk) => disk.image === image)) throw new MesovirtError('DISK_SLOT', `device_add drive=${config.id}: another disk uses this image; add another one`)

@@ -11,6 +11,7 @@ import { LightMachine } from '../machine/light.ts'
 import { buildOnAccelerator } from './accelerator.ts'
 import { Disks } from './disks.ts'
 import { closeLog, logger } from './log.ts'
+import { Networks } from './networks.ts'
 import { ProgressLine } from './progress-line.ts'
 import { notifyReady } from './ready.ts'
 import type { CharBackend } from '../device-model/contracts.ts'
@@ -22,7 +23,7 @@ import type { VirtioDeviceOptions } from '../machine/light-virtio.ts'
 import type { AcceleratorFactory } from './accelerator.ts'
 import type { Monitors } from './monitors.ts'
 import type { ObjectConfig, VmConfig } from './options/config.ts'
-import type { ChardevInfo, CpuInfo, DiskControl, VirtualMachine } from './vm.ts'
+import type { ChardevInfo, CpuInfo, DiskControl, NetworkControl, VirtualMachine } from './vm.ts'
 
 const log = logger('lifecycle')
 
@@ -74,6 +75,10 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
   atEnd(() => disks.close())
   for (const image of config.images) disks.open(image)
 
+  const networks = new Networks((message) => log.info(message))
+  atEnd(() => networks.close())
+  for (const netdev of config.netdevs) await networks.open(netdev)
+
   const sources = new Map<string, RandomSource>()
   const openSource = (object: ObjectConfig) => {
     const source = openRandomSource(object, (message) => log.error(message))
@@ -84,6 +89,7 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
   const virtio = config.devices.map((device): VirtioDeviceOptions => {
     switch (device.kind) {
       case 'virtio-blk': return disks.device(device)
+      case 'virtio-net': return networks.device(device)
       case 'virtio-rng': {
         const { rng, ...rest } = device
         return { ...rest, source: (rng === undefined ? undefined : sources.get(rng)) ?? openSource({ kind: 'rng-builtin', id: 'rng' }) }
@@ -97,11 +103,12 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
   const machine = await buildOnAccelerator(config.accelerator, { memory: config.memory.size, notice },
     (accelerator) => new LightMachine({ ...machineOptions(config, serial, accelerator), virtio, ramBacking: ramBacking(config, progress.show) }))
   disks.machine = machine
+  networks.machine = machine
   atEnd(() => machine.close())
   quit = (reason) => machine.quit(reason)
 
   const monitors: { current?: Monitors } = {}
-  const vm = asVirtualMachine(config, machine, disks, () => [...backendInfo(config, backends), ...monitors.current?.chardevs() ?? []])
+  const vm = asVirtualMachine(config, machine, { disks, networks }, () => [...backendInfo(config, backends), ...monitors.current?.chardevs() ?? []])
   if (monitorModule !== undefined) {
     monitors.current = await (await monitorModule).openMonitors(config, vm, log)
     const { close } = monitors.current
@@ -122,7 +129,7 @@ function machineOptions(config: VmConfig, serial: CharBackend | undefined, accel
   const { smp, clock, boot, actions, machine, memory } = config
   return {
     memory: memory.size, kernel: boot.kernel, initrd: boot.initrd, commandLine: boot.append, acpi: machine.acpi, unpackKernel: machine.unpackKernel, clock, serial, accelerator,
-    diskSlots: machine.hotplug === 'auto' ? config.monitors.length > 0 : machine.hotplug === 'on',
+    slots: machine.hotplug === 'auto' ? config.monitors.length > 0 : machine.hotplug === 'on',
     topology: { cpus: smp.cpus, sockets: smp.sockets, dies: smp.dies, cores: smp.clusters * smp.cores, threads: smp.threads },
     onGuestReset: actions.reboot,
     onShutdown: actions.shutdown,
@@ -154,7 +161,7 @@ function backendInfo(config: VmConfig, backends: ReadonlyMap<string, CharBackend
   return [...backends.values()].map(({ label, filename }) => ({ label, filename, frontendOpen: label === config.serial }))
 }
 
-function asVirtualMachine(config: VmConfig, machine: LightMachine, disks: DiskControl, chardevs: () => readonly ChardevInfo[]): VirtualMachine {
+function asVirtualMachine(config: VmConfig, machine: LightMachine, controls: { readonly disks: DiskControl; readonly networks: NetworkControl }, chardevs: () => readonly ChardevInfo[]): VirtualMachine {
   const { smp } = config
   const cpuInfo = (index: number): CpuInfo => {
     const core = Math.floor(index / smp.threads)
@@ -178,7 +185,7 @@ function asVirtualMachine(config: VmConfig, machine: LightMachine, disks: DiskCo
     quit: (reason) => machine.quit(reason),
     cpus: () => Array.from({ length: smp.cpus }, (_, index) => cpuInfo(index)),
     chardevs,
-    disks,
+    ...controls,
     registers: (index) => machine.registers(index),
     acceleratorStatistics: () => machine.acceleratorStatistics(),
     memoryTree: () => machine.memoryTree(),

@@ -3,6 +3,7 @@
 import type { AcceleratorStatistics } from '../hypervisor/hypervisor.ts'
 import type { BlockImageConfig, BlockStatistics } from '../device-model/block/config.ts'
 import type { ThrottleLimits } from '../device-model/block/throttle.ts'
+import type { NetStatistics } from '../device-model/virtio/net.ts'
 import type { DiskErrorData } from '../machine/light.ts'
 
 /** QEMU's run states that this project can be in. */
@@ -62,6 +63,39 @@ export interface DiskControl {
   unplug(id: string): Promise<void>
 }
 
+/** A network and the card on it. */
+export interface NetworkInfo {
+  readonly id: string
+  readonly kind: string
+  /** For people. */
+  readonly description: string
+  readonly connected: boolean
+  /** Whether a card of the machine is on it. */
+  readonly used: boolean
+  /** Of that card, where it has one. */
+  readonly deviceId: string | undefined
+  readonly mac: string | undefined
+  readonly linkUp: boolean
+  readonly statistics: Readonly<NetStatistics> | undefined
+}
+
+/** Networks and their cards. What is given a name fails with NETWORK_NAME where nothing has it. */
+export interface NetworkControl {
+  list(): readonly NetworkInfo[]
+  /** @param name of a card or a network */
+  setLink(name: string, up: boolean): void
+  /** Opens a network. @param members of netdev_add. @throws MesovirtError OPTION_..., and of the backend */
+  add(members: Readonly<Record<string, unknown>>): Promise<void>
+  /** Closes a network that no card uses. */
+  remove(name: string): Promise<void>
+  /** Puts a network into a slot. @param members of device_add. @throws MesovirtError NETWORK_SLOT */
+  plug(members: { readonly driver: string; readonly id: string; readonly [key: string]: unknown }): void
+  /** Empties a slot and closes its network: DEVICE_DELETED. */
+  unplug(id: string): Promise<void>
+  /** Whether a card of this name is plugged in. */
+  has(id: string): boolean
+}
+
 export interface VirtualMachine {
   readonly name: string | undefined
   readonly uuid: string | undefined
@@ -82,6 +116,7 @@ export interface VirtualMachine {
   cpus(): readonly CpuInfo[]
   chardevs(): readonly ChardevInfo[]
   readonly disks: DiskControl
+  readonly networks: NetworkControl
   /** Text of `info registers` for one vCPU; pauses it for the time of reading. */
   registers(cpuIndex: number): Promise<string>
   /** What the accelerator has done since the last reset. */

@@ -1,6 +1,6 @@
 /**
  * The hardware of the LightMachine: memory map, I/O ports, interrupts and the devices on them. Addresses as StratoVirt's microvm has them; the
- * interrupt controllers, the interval timer and port 0x61 belong to the accelerator. No PCI, no firmware, no clock chip, no disk or network yet; virtio: light-virtio.ts.
+ * interrupt controllers, the interval timer and port 0x61 belong to the accelerator. No PCI, no firmware, no clock chip, virtio: light-virtio.ts.
  */
 import { AddressSpace } from '../address-space/address-space.ts'
 import type { BusServer, ShadowPage } from '../address-space/bus.ts'
@@ -15,6 +15,7 @@ import type { BootPhase } from '../device-model/platform-ports.ts'
 import { Uart16550, UART16550_SHADOW, UART16550_SIZE } from '../device-model/uart16550.ts'
 import type { Hypervisor, RamRequest } from '../hypervisor/hypervisor.ts'
 import { VirtioWindows } from './light-virtio.ts'
+import type { LightCard } from './light-cards.ts'
 import type { LightDisk } from './light-disks.ts'
 import type { VirtioDeviceOptions } from './light-virtio.ts'
 import type { BlkError } from '../device-model/virtio/blk.ts'
@@ -72,8 +73,8 @@ export interface LightBoardOptions {
   readonly onReset: () => void
   readonly onPowerOff: () => void
   readonly onBootPhase: ((phase: BootPhase) => void) | undefined
-  /** Every window for disks has one, empty or not. */
-  readonly diskSlots: boolean
+  /** Every window for disks and network cards has one, empty or not. */
+  readonly slots: boolean
   readonly onDiskError: (disk: LightDisk, error: BlkError) => void
   readonly log: (message: string) => void
 }
@@ -127,7 +128,7 @@ export class LightBoard {
     this.#uart = options.serial === undefined ? undefined : this.#addSerial(options.serial)
     this.ports.commit()
     this.#virtio = this.memory.transaction(() => new VirtioWindows(options.virtio, {
-      memoryRoot: this.memory.root, ram: this.ram, bus: this.bus, clock, events, repeatable: options.repeatable, line, onDiskError: options.onDiskError, diskSlots: options.diskSlots,
+      memoryRoot: this.memory.root, ram: this.ram, bus: this.bus, clock, events, repeatable: options.repeatable, line, onDiskError: options.onDiskError, slots: options.slots,
     }))
   }
 
@@ -163,6 +164,11 @@ export class LightBoard {
   /** In the order of their slots. */
   get disks(): readonly LightDisk[] {
     return this.#virtio.disks
+  }
+
+  /** In the order of their slots. */
+  get cards(): readonly LightCard[] {
+    return this.#virtio.cards
   }
 
   pressPowerButton(): void {

@@ -37,7 +37,7 @@ function openImage(): BlockImage {
 async function start(blk: Partial<typeof EMPTY_SLOT> = {}) {
   const image = openImage()
   const machine = new LightMachine({
-    memory: 32 * MIB, kernel: new Uint8Array(1024).fill(0x90), topology: { cpus: 1, sockets: 1, dies: 1, cores: 1, threads: 1 }, diskSlots: true,
+    memory: 32 * MIB, kernel: new Uint8Array(1024).fill(0x90), topology: { cpus: 1, sockets: 1, dies: 1, cores: 1, threads: 1 }, slots: true,
     virtio: [{ kind: 'virtio-blk', id: 'disk0', image, blk: { ...EMPTY_SLOT, ...blk } }], accelerator: (settings) => new TestHypervisor(settings),
   })
   closers.push(() => machine.close())

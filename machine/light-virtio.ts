@@ -7,14 +7,17 @@ import type { GuestMemory } from '../address-space/guest-memory.ts'
 import { Region } from '../address-space/region.ts'
 import type { Clock, DeviceEvents, InterruptLine } from '../device-model/contracts.ts'
 import type { BlockImage } from '../device-model/block/image.ts'
+import type { NetBackend } from '../device-model/net/backend.ts'
 import type { RandomSource } from '../device-model/random-source.ts'
 import type { BlkError, BlkOptions } from '../device-model/virtio/blk.ts'
 import type { VirtioDevice } from '../device-model/virtio/device.ts'
 import { VirtioMmio, VIRTIO_MMIO_SHADOW, VIRTIO_MMIO_SIZE } from '../device-model/virtio/mmio.ts'
 import type { RingOptions } from '../device-model/virtio/mmio.ts'
+import type { NetOptions } from '../device-model/virtio/net.ts'
 import { VirtioRng } from '../device-model/virtio/rng.ts'
 import type { RngLimit } from '../device-model/virtio/rng.ts'
 import { MesovirtError } from '../host/errors.ts'
+import { emptyCard, LightCard } from './light-cards.ts'
 import { EMPTY_SLOT, LightDisk } from './light-disks.ts'
 
 const BASE = 0xf010_0000
@@ -23,7 +26,7 @@ const FIRST_INTERRUPT = 5
 /** Windows by number; each has the interrupt 5 + its number, up to 15. */
 export const VIRTIO_WINDOWS = {
   disks: { first: 0, count: 4, owner: 'machine' }, //            in the order of the command line
-  networkCards: { first: 4, count: 2, owner: 'absent' },
+  networkCards: { first: 4, count: 2, owner: 'machine' }, //     likewise
   devices: { first: 6, count: 5, owner: 'machine' }, //          in the order of the command line
 } as const
 
@@ -46,11 +49,19 @@ export interface VirtioBlkOptions extends CommonOptions {
   readonly image: BlockImage | undefined
 }
 
-/** One virtio device of a machine. */
-export type VirtioDeviceOptions = VirtioRngOptions | VirtioBlkOptions
+export interface VirtioNetOptions extends CommonOptions {
+  readonly kind: 'virtio-net'
+  readonly net: NetOptions
+  /** The machine does not close it. */
+  readonly backend: NetBackend | undefined
+}
 
-/** Which windows a kind of device sits in. */
-const WINDOWS_OF = { 'virtio-blk': 'disks', 'virtio-rng': 'devices' } as const
+/** One virtio device of a machine. */
+export type VirtioDeviceOptions = VirtioRngOptions | VirtioBlkOptions | VirtioNetOptions
+
+/** Which windows a kind of device sits in, and what there is when there are too many. */
+const WINDOWS_OF = { 'virtio-blk': 'disks', 'virtio-net': 'networkCards', 'virtio-rng': 'devices' } as const
+const NAMES = { disks: 'disks', networkCards: 'network cards', devices: 'virtio devices beside disks and network cards' } as const
 
 export interface VirtioWindow {
   readonly base: number
@@ -69,8 +80,8 @@ export interface VirtioBoard {
   readonly repeatable: boolean
   line(gsi: number): InterruptLine
   onDiskError(disk: LightDisk, error: BlkError): void
-  /** Every window for disks has one, empty or not, so that disks can come and go. */
-  readonly diskSlots: boolean
+  /** Every window for disks and network cards has one, empty or not, so that they can come and go. */
+  readonly slots: boolean
 }
 
 /** A device in its window. */
@@ -84,15 +95,18 @@ export class VirtioWindows {
   readonly devices: readonly PlacedDevice[]
   /** In ascending order of their slots. */
   readonly disks: readonly LightDisk[]
+  /** In ascending order of their slots. */
+  readonly cards: readonly LightCard[]
 
   /** @throws MesovirtError VIRTIO_WINDOWS for more devices than there are windows */
   constructor(devices: readonly VirtioDeviceOptions[], board: VirtioBoard) {
-    const disks: LightDisk[] = []
-    this.devices = assignWindows(devices, board.diskSlots).map(({ options, window }) => {
-      const device = make(options, board, disks)
+    const slots: Slots = { disks: [], cards: [] }
+    this.devices = assignWindows(devices, board.slots).map(({ options, window }) => {
+      const device = make(options, board, slots)
       return { window, mmio: place(device, options.rings, window, board) }
     })
-    this.disks = disks
+    this.disks = slots.disks
+    this.cards = slots.cards
   }
 
   /** Those that hold a device, in ascending order. */
@@ -115,17 +129,22 @@ export class VirtioWindows {
 }
 
 /** The windows of the devices of each kind, in their order. */
-function assignWindows(devices: readonly VirtioDeviceOptions[], diskSlots: boolean): { options: VirtioDeviceOptions; window: VirtioWindow }[] {
-  return (['disks', 'devices'] as const).flatMap((kind) => {
+function assignWindows(devices: readonly VirtioDeviceOptions[], slots: boolean): { options: VirtioDeviceOptions; window: VirtioWindow }[] {
+  return (['disks', 'networkCards', 'devices'] as const).flatMap((kind) => {
     const { first, count } = VIRTIO_WINDOWS[kind]
     const ours = devices.filter((options) => WINDOWS_OF[options.kind] === kind)
-    if (ours.length > count) {
-      const what = kind === 'disks' ? 'disks' : 'virtio devices beside disks and network cards'
-      throw new MesovirtError('VIRTIO_WINDOWS', `there are ${ours.length} ${what}, and room for ${count}; leave some out`)
-    }
-    const empty = kind === 'disks' && diskSlots ? Array.from({ length: count - ours.length }, () => ({ kind: 'virtio-blk', blk: EMPTY_SLOT, image: undefined }) as const) : []
+    if (ours.length > count) throw new MesovirtError('VIRTIO_WINDOWS', `there are ${ours.length} ${NAMES[kind]}, and room for ${count}; leave some out`)
+    const empty = slots ? Array.from({ length: count - ours.length }, (_, index) => emptySlot(kind, ours.length + index)).filter((one) => one !== undefined) : []
     return [...ours, ...empty].map((options, index) => ({ options, window: virtioWindow(first + index) }))
   })
+}
+
+function emptySlot(kind: keyof typeof VIRTIO_WINDOWS, slot: number): VirtioDeviceOptions | undefined {
+  switch (kind) {
+    case 'disks': return { kind: 'virtio-blk', blk: EMPTY_SLOT, image: undefined }
+    case 'networkCards': return { kind: 'virtio-net', net: emptyCard(slot), backend: undefined }
+    case 'devices': return undefined
+  }
 }
 
 /** @param number 0..10 */
@@ -143,7 +162,12 @@ export function announceWindows(commandLine: string, windows: readonly VirtioWin
   return commandLine.slice(0, at) + words + (at === 0 && words !== '' && commandLine !== '' ? ' ' : '') + commandLine.slice(at)
 }
 
-function make(options: VirtioDeviceOptions, { clock, events, onDiskError }: VirtioBoard, disks: LightDisk[]): VirtioDevice {
+interface Slots {
+  readonly disks: LightDisk[]
+  readonly cards: LightCard[]
+}
+
+function make(options: VirtioDeviceOptions, { clock, events, onDiskError }: VirtioBoard, { disks, cards }: Slots): VirtioDevice {
   switch (options.kind) {
     case 'virtio-rng': return VirtioRng.create({ source: options.source, limit: options.limit, clock, events })
     case 'virtio-blk': {
@@ -151,6 +175,12 @@ function make(options: VirtioDeviceOptions, { clock, events, onDiskError }: Virt
       const disk = new LightDisk({ slot: disks.length, id, blk, image, events, onError: onDiskError })
       disks.push(disk)
       return disk.device
+    }
+    case 'virtio-net': {
+      const { id, net, backend } = options
+      const card = new LightCard({ slot: cards.length, id, net, backend, events })
+      cards.push(card)
+      return card.device
     }
   }
 }

@@ -14,6 +14,7 @@ import type { AcceleratorStatistics, CpuTopology, Hypervisor, HypervisorEvent, H
 import { buildAcpi } from './acpi/build.ts'
 import { LightBoard, LIGHT_MEMORY, splitRam } from './light-board.ts'
 import { announceWindows } from './light-virtio.ts'
+import type { LightCard, PluggedNetwork } from './light-cards.ts'
 import type { LightDisk, PluggedDisk } from './light-disks.ts'
 import type { VirtioDeviceOptions } from './light-virtio.ts'
 
@@ -66,10 +67,10 @@ export interface LightMachineOptions {
   readonly accelerator: (options: HypervisorOptions) => Hypervisor
   /** Backend of COM1. The machine does not close it. */
   readonly serial?: CharBackend | undefined
-  /** Virtio devices; those of a kind get their windows in this order: at most four disks, and five beside disks and network cards. */
+  /** Virtio devices; those of a kind get their windows in this order: at most four disks, two network cards, and five others. */
   readonly virtio?: readonly VirtioDeviceOptions[] | undefined
-  /** The machine always has four disks, of which some may be empty slots for `plugDisk`. */
-  readonly diskSlots?: boolean | undefined
+  /** The machine always has four disks and two network cards, of which some may be empty slots for `plugDisk` and `plugNetwork`. */
+  readonly slots?: boolean | undefined
   /** What a guest's reset does; default `shutdown`, as callers of microvms expect. */
   readonly onGuestReset?: 'reset' | 'shutdown' | undefined
   /** What a shutdown does: end the machine (default), or keep it paused for inspection. */
@@ -135,7 +136,7 @@ export class LightMachine {
       serial: options.serial, virtio: options.virtio ?? [], repeatable: clock.kind === 'instruction-count', log, onBootPhase: options.onBootPhase,
       onReset: () => this.#guestRequest('guest-reset'),
       onPowerOff: () => this.#guestRequest('guest-shutdown'),
-      diskSlots: options.diskSlots ?? false,
+      slots: options.slots ?? false,
       onDiskError: (disk, error) => this.#onDiskError(disk, error),
     })
   }
@@ -248,6 +249,26 @@ export class LightMachine {
   unplugDisk(disk: LightDisk): void {
     const id = disk.id ?? ''
     disk.unplug()
+    this.#emit({ name: 'DEVICE_DELETED', data: { device: id, path: id } })
+  }
+
+  /** In the order of their slots; one without a backend is an empty slot. */
+  get cards(): readonly LightCard[] {
+    return this.board.cards
+  }
+
+  /** Fills a slot; the guest is told. @throws MesovirtError NETWORK_SLOT */
+  plugNetwork(slot: number, network: PluggedNetwork): void {
+    const place = this.cards[slot]
+    if (place === undefined) throw new MesovirtError('NETWORK_SLOT', `there is no network slot ${slot}; ${this.cards.length === 0 ? 'this machine has none' : `use 0 to ${this.cards.length - 1}`}`)
+    if (place.backend !== undefined) throw new MesovirtError('NETWORK_SLOT', `network slot ${slot} is taken by ${place.id ?? place.backend.id}; use another one`)
+    place.plug(network)
+  }
+
+  /** Empties a slot; the guest is told, and not asked. */
+  unplugNetwork(card: LightCard): void {
+    const id = card.id ?? ''
+    card.unplug()
     this.#emit({ name: 'DEVICE_DELETED', data: { device: id, path: id } })
   }
 

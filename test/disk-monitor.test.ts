@@ -68,7 +68,7 @@ describe('disk slots', () => {
     expect(await refused('device_add', { driver: 'virtio-blk-device', id: 'e', addr: '0x1' })).toEqual({ class: 'GenericError', desc: 'disk slot 1 is taken by b; use another one' })
     expect(await refused('device_add', { driver: 'virtio-blk-device', id: 'e', addr: '9' })).toEqual({ class: 'GenericError', desc: 'there is no disk slot 9; use 0 to 3' })
     expect(await refused('device_add', { driver: 'virtio-blk-device', id: 'a', drive: 'e' })).toMatchObject({ desc: 'device_add id=a: another device has this id; use another id' })
-    expect(await refused('device_add', { driver: 'virtio-net-device', id: 'n' })).toMatchObject({ desc: 'device_add virtio-net-device: only disks can be added to a running machine; use virtio-blk-device' })
+    expect(await refused('device_add', { driver: 'virtio-rng-device', id: 'n' })).toMatchObject({ desc: 'device_add virtio-rng-device: only disks and network cards can be added to a running machine; use virtio-blk-device or virtio-net-device' })
     expect(await refused('device_add', { driver: 'virtio-blk-device', id: 'x' })).toMatchObject({ desc: 'no image has the name x' })
     expect(await refused('device_del', { id: 'x' })).toEqual({ class: 'DeviceNotFound', desc: "Device 'x' not found" })
     expect(await refused('blockdev-del', { 'node-name': 'a' })).toMatchObject({ desc: 'image a is used by a; remove that first' })

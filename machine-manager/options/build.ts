@@ -4,6 +4,8 @@ import type { AcceleratorConfig, AcceleratorName, ActionConfig, BootConfig, Char
 import { DEFAULT_CANDIDATES } from './config.ts'
 import { checkDevices, deviceConfig, objectConfig } from './devices.ts'
 import { blockdevConfig, driveConfig, resolveImages } from './disks.ts'
+import { netdevConfig } from './networks.ts'
+import type { NetdevConfig } from '../../device-model/net/open.ts'
 import type { ReferringNode } from './disks.ts'
 import { LOG_ITEMS } from '../../hypervisor/hypervisor.ts'
 import type { LogItem, ThreadMode, TranslatorMode } from '../../hypervisor/hypervisor.ts'
@@ -36,6 +38,7 @@ class Draft {
   readonly objects: ObjectConfig[] = []
   readonly devices: DeviceConfig[] = []
   readonly images: ImageConfig[] = []
+  readonly netdevs: NetdevConfig[] = []
   readonly nodes: ReferringNode[] = []
   readonly monitors: { readonly config: MonitorConfig; readonly origin: string }[] = []
   readonly trace: TraceEvent[] = []
@@ -90,6 +93,7 @@ function collect(draft: Draft, { spec }: KnownOption, value: string | undefined)
       const named = readVariant(value ?? '', form.key, form.variants, where, form.common)
       if (spec.name === 'chardev') addChardev(draft, named, named.values.text('id') ?? '', `${where} id=${named.values.text('id') ?? ''}`)
       else if (spec.name === 'object') draft.objects.push(objectConfig(named, where))
+      else if (spec.name === 'netdev') draft.netdevs.push(netdevConfig(named, where))
       else if (spec.name === 'blockdev') {
         const node = blockdevConfig(named, where)
         if ('filename' in node) draft.images.push(node)
@@ -186,7 +190,7 @@ function assemble(draft: Draft): BuiltConfig {
   checkChardevs(draft.chardevs, daemonize)
   checkReferences(draft)
   const images = resolveImages(draft.images, draft.nodes)
-  checkDevices(draft.devices, draft.objects, images)
+  checkDevices(draft.devices, { objects: draft.objects, images, netdevs: draft.netdevs })
   const accelerator = { ...acceleratorConfig(draft, notices), ...draft.translator === undefined ? {} : { translator: draft.translator }, ...draft.symbols === undefined ? {} : { symbols: draft.symbols }, ...draft.threads === undefined ? {} : { threads: draft.threads }, ...logItems(draft.plain.get('d')) }
   const memory = {
     size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]),
@@ -205,6 +209,7 @@ function assemble(draft: Draft): BuiltConfig {
     serial: draft.serial?.label,
     objects: draft.objects,
     images,
+    netdevs: draft.netdevs,
     devices: draft.devices,
     monitors: draft.monitors.map((monitor) => monitor.config),
     name: draft.values('name').text('guest'),

@@ -1,6 +1,7 @@
 /** What a command line asks for, as one typed value: the only thing the rest of the program knows about options. */
 import type { LogItem, ThreadMode, TranslatorMode } from '../../hypervisor/hypervisor.ts'
 import type { ChardevConfig } from '../../device-model/chardev/open.ts'
+import type { NetdevConfig } from '../../device-model/net/open.ts'
 import type { RandomSourceConfig } from '../../device-model/random-source.ts'
 import type { BlockImageConfig, ReadErrorPolicy, WriteErrorPolicy } from '../../device-model/block/config.ts'
 import type { RngLimit } from '../../device-model/virtio/rng.ts'
@@ -107,8 +108,24 @@ export interface DiskConfig extends CommonDeviceConfig {
   readonly onReadError: ReadErrorPolicy | undefined
 }
 
+export interface CardConfig extends CommonDeviceConfig {
+  readonly kind: 'virtio-net'
+  readonly netdev: string
+  /** undefined: one by the number of the card */
+  readonly mac: Uint8Array | undefined
+  /** As many queue pairs as its network has. */
+  readonly multiQueue: boolean
+  readonly rxQueueSize: number
+  readonly txQueueSize: number
+  readonly mtu: number | undefined
+  readonly checksum: boolean
+  readonly guestChecksum: boolean
+  readonly segmentation: boolean
+  readonly mergeable: boolean
+}
+
 /** A device of -device. */
-export type DeviceConfig = RngConfig | DiskConfig
+export type DeviceConfig = RngConfig | DiskConfig | CardConfig
 
 /** An image of -drive or -blockdev, with what its disk takes over from it. */
 export interface ImageConfig extends BlockImageConfig {
@@ -153,6 +170,8 @@ export interface VmConfig {
   readonly objects: readonly ObjectConfig[]
   /** Disk images; names are unique. */
   readonly images: readonly ImageConfig[]
+  /** Networks; ids are unique. */
+  readonly netdevs: readonly NetdevConfig[]
   /** Devices, in command-line order; their objects and images exist. */
   readonly devices: readonly DeviceConfig[]
   /** QMP monitors, in command-line order. */

@@ -1,8 +1,10 @@
 /** -object and -device: from checked values to what the machine is built of, and what they mean together. */
+import type { NetdevConfig } from '../../device-model/net/open.ts'
 import type { DeviceConfig, ImageConfig, ObjectConfig } from './config.ts'
 import { checkDisks, diskConfig } from './disks.ts'
 import { optionError, printable } from './errors.ts'
 import type { NamedValues, Values } from './interpret.ts'
+import { cardConfig, checkCards } from './networks.ts'
 import { didYouMean } from './suggest.ts'
 import { laterError } from './values.ts'
 
@@ -26,6 +28,7 @@ export function objectConfig({ name, values }: NamedValues, where: string): Obje
 const READERS: Readonly<Record<string, (values: Values, rings: DeviceConfig['rings'], where: string) => DeviceConfig>> = {
   'virtio-rng-device': rngConfig,
   'virtio-blk-device': diskConfig,
+  'virtio-net-device': cardConfig,
 }
 
 /** @throws MesovirtError OPTION_MISSING, OPTION_VALUE */
@@ -46,12 +49,22 @@ function rngConfig(values: Values, rings: DeviceConfig['rings'], where: string):
   }
 }
 
-/** Ids once, objects and images that exist, windows enough. @throws MesovirtError OPTION_CONFLICT, OPTION_MISSING, OPTION_VALUE */
-export function checkDevices(devices: readonly DeviceConfig[], objects: readonly ObjectConfig[], images: readonly ImageConfig[]): void {
+/** What devices refer to. */
+export interface Backends {
+  readonly objects: readonly ObjectConfig[]
+  readonly images: readonly ImageConfig[]
+  readonly netdevs: readonly NetdevConfig[]
+}
+
+/** Ids once, backends that exist, windows enough. @throws MesovirtError OPTION_CONFLICT, OPTION_MISSING, OPTION_VALUE */
+export function checkDevices(devices: readonly DeviceConfig[], { objects, images, netdevs }: Backends): void {
   checkUnique('-object', objects.map(({ id }) => id))
   checkUnique('-device', devices.flatMap(({ id }) => id === undefined ? [] : [id]))
   const disks = devices.filter((device) => device.kind === 'virtio-blk')
   checkDisks(disks, images)
+  checkUnique('-netdev', netdevs.map(({ id }) => id))
+  const cards = devices.filter((device) => device.kind === 'virtio-net')
+  checkCards(cards, netdevs)
   const ids = objects.map(({ id }) => id)
   for (const device of devices) {
     const rng = device.kind === 'virtio-rng' ? device.rng : undefined
@@ -59,7 +72,7 @@ export function checkDevices(devices: readonly DeviceConfig[], objects: readonly
     const hint = didYouMean(rng, ids) || '; add -object rng-random,id=...'
     throw optionError('OPTION_MISSING', `-device virtio-rng-device rng=${printable(rng, 60)}`, `no object has this id${hint}`)
   }
-  const others = devices.length - disks.length
+  const others = devices.length - disks.length - cards.length
   if (others > MAX_OTHER_DEVICES) {
     throw optionError('OPTION_VALUE', '-device', `${others} devices beside disks and network cards are given, ${MAX_OTHER_DEVICES} are possible; leave some out`)
   }

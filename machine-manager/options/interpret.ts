@@ -10,12 +10,17 @@ import type { Status, Value } from './values.ts'
 /** Checked values by key. Ignored keys are checked and left out. */
 export class Values {
   readonly #values: Map<string, Value>
+  readonly #lists = new Map<string, string[]>()
 
   constructor(values: readonly (readonly [string, Value])[] = []) {
     this.#values = new Map(values)
   }
 
   set(key: string, value: Value): void { this.#values.set(key, value) }
+  /** One more value of a key that may be given again. */
+  add(key: string, value: Value): void { this.#lists.set(key, [...this.list(key), String(value)]) }
+  /** All values of such a key. */
+  list(key: string): readonly string[] { return this.#lists.get(key) ?? [] }
   has(key: string): boolean { return this.#values.has(key) }
   keys(): string[] { return [...this.#values.keys()] }
 
@@ -54,12 +59,14 @@ export function readValues(pairs: readonly KeyValue[], sub: readonly SubOption[]
   for (const pair of pairs) {
     const { option, text } = resolve(pair, sub, where)
     const at = `${where} ${option.key}=`
-    if (seen.has(option.key)) throw optionError('OPTION_REPEATED', `${where} ${option.key}`, 'is given twice; give it once')
+    if (seen.has(option.key) && option.repeatable !== true) throw optionError('OPTION_REPEATED', `${where} ${option.key}`, 'is given twice; give it once')
     seen.add(option.key)
     const status: Status | undefined = option.status
     if (status?.state === 'later') throw laterError(`${where} ${option.key}`, status.work)
     const value = parseValue(option.type, text, at)
-    if (status?.state !== 'ignored') values.set(option.key, value)
+    if (status?.state === 'ignored') continue
+    if (option.repeatable === true) values.add(option.key, value)
+    else values.set(option.key, value)
   }
   for (const option of sub) {
     if (option.required === true && !seen.has(option.key)) {

@@ -17,6 +17,8 @@ export interface SubOption {
   /** Default as it would be typed. */
   readonly default?: string
   readonly required?: boolean
+  /** It may be given again; all values count. */
+  readonly repeatable?: boolean
   readonly status?: Status
 }
 

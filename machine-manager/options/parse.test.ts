@@ -4,6 +4,7 @@ import path from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { MesovirtError } from '../../host/errors.ts'
+import type { NetdevConfig } from '../../device-model/net/open.ts'
 import type { AcceleratorName, ChardevConfig, VmConfig } from './config.ts'
 import { parseCommandLine } from './parse.ts'
 import { renderArguments } from './render.ts'
@@ -38,7 +39,7 @@ describe('a command line becomes a configuration', () => {
       smp: { cpus: 1, maxCpus: 1, sockets: 1, dies: 1, clusters: 1, cores: 1, threads: 1 },
       memory: { size: 256 * MIB, path: undefined, preallocate: false },
       boot: { kernel: 'vmlinuz', initrd: undefined, append: '' },
-      chardevs: [], serial: undefined, objects: [], images: [], devices: [], monitors: [], name: undefined, uuid: undefined, startPaused: false, daemonize: false, pidFile: undefined,
+      chardevs: [], serial: undefined, objects: [], images: [], netdevs: [], devices: [], monitors: [], name: undefined, uuid: undefined, startPaused: false, daemonize: false, pidFile: undefined,
       log: { kind: 'none' }, actions: { reboot: 'shutdown', shutdown: 'poweroff', panic: undefined }, clock: { kind: 'host' }, trace: [],
     })
   })
@@ -245,12 +246,12 @@ describe('a mistake is one line that says what to do', () => {
     ['-uuid 1234', 'OPTION_VALUE', '-uuid 1234: not a UUID; write one as 123e4567-e89b-42d3-a456-426614174000'],
     [`-name ${'n'.repeat(256)}`, 'OPTION_VALUE', '-name guest=: the value has 256 bytes, at most 255 are allowed; shorten it'],
     [`-kernel k -append ${'a'.repeat(2048)}`, 'OPTION_VALUE', '-append: the kernel command line has 2048 bytes, Linux takes at most 2047; shorten it'],
-    ['-device virtio-net-device,id=a,netdev=b', 'OPTION_LATER', '-device virtio-net-device: virtio devices are not in this version'],
+    ['-device virtio-serial-device,id=a', 'OPTION_LATER', '-device virtio-serial-device: virtio devices are not in this version'],
     ['-device {"driver":"pcie-root-port"}', 'OPTION_LATER', '-device pcie-root-port: PCI devices are not in this version'],
     ['-device virtio-blk-devise', 'OPTION_UNKNOWN', '-device virtio-blk-devise: not known; did you mean virtio-blk-device?'],
     ['-device {"id":"x"}', 'OPTION_MISSING', '-device: needs a driver; write it first'],
     ['-object iothread,id=i', 'OPTION_LATER', '-object iothread: I/O threads are not in this version'],
-    ['-netdev tap,id=x', 'OPTION_LATER', '-netdev: networks (virtio net devices) are not in this version'],
+    ['-netdev vhost-user,id=x', 'OPTION_LATER', '-netdev vhost-user: vhost-user networks are not in this version'],
     ['-vnc :1', 'OPTION_LATER', '-vnc: remote displays are not in this version'],
     ['-display gtk,full-screen=on', 'OPTION_LATER', '-display type=gtk: displays are not in this version'],
     ['-monitor stdio', 'OPTION_LATER', '-monitor type=stdio: readline monitors are not in this version'],
@@ -390,6 +391,33 @@ describe('a configuration written out as a command line', () => {
     minIoSize: fc.constantFrom(0, 4096), optIoSize: fc.constantFrom(0, 8192), discardGranularity: fc.constantFrom(0, 4096), discard: fc.boolean(), writeZeroes: fc.boolean(),
     writeCache: fc.constantFrom(true, false, undefined), configWce: fc.boolean(), onWriteError: writeErrors, onReadError: readErrors,
   })
+  const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length })
+  const inNetwork = fc.tuple(fc.integer({ min: 1, max: 223 }), fc.integer({ min: 0, max: 255 })).map(([first, last]) => Uint8Array.of(first, 0, 2, last))
+  const userNetwork = fc.record({
+    network: inNetwork, ipv4: fc.constant(true), ipv6: fc.boolean(), restricted: fc.boolean(), prefix6: bytes(16), prefix6Length: fc.integer({ min: 0, max: 126 }), host6: bytes(16), dns6: bytes(16),
+    hostname: fc.option(text, { nil: undefined }), domainName: fc.option(text, { nil: undefined }), tftp: fc.option(text, { nil: undefined }),
+    tftpServerName: fc.option(text, { nil: undefined }), bootFile: fc.option(text, { nil: undefined }), dnsSearch: fc.array(text, { maxLength: 3 }),
+  }).map((slirp) => {
+    const [first = 0, second = 0, third = 0] = slirp.network
+    const host = (last: number) => Uint8Array.of(first, second, third, last)
+    return { ...slirp, network: host(0), mask: Uint8Array.of(255, 255, 255, 0), host: host(2), dhcpStart: host(15), dns: host(3) }
+  })
+  const port = fc.integer({ min: 1, max: 65_535 })
+  const forward = fc.record({ protocol: fc.constantFrom('tcp', 'udp'), hostAddress: bytes(4), hostPort: port, guestAddress: bytes(4), guestPort: port })
+  const reconnectMs = fc.option(fc.integer({ min: 1, max: 3_600_000 }), { nil: undefined })
+  const netdev = fc.oneof(
+    fc.record({ kind: fc.constant('user' as const), slirp: userNetwork, forwards: fc.array(forward, { maxLength: 3 }) }),
+    fc.record({ kind: fc.constant('stream' as const), address, server: fc.boolean(), reconnectMs }).map((one) => ({ ...one, reconnectMs: one.server ? undefined : one.reconnectMs })),
+    fc.record({ kind: fc.constant('stream' as const), address: fc.record({ fd: fc.integer({ min: 0, max: 99 }) }), server: fc.constant(false), reconnectMs: fc.constant(undefined) }),
+    fc.record({ kind: fc.constant('tap' as const), fds: fc.array(fc.integer({ min: 3, max: 99 }), { maxLength: 3 }), ifname: fc.option(fc.stringMatching(/^[a-z0-9]{1,15}$/), { nil: undefined }),
+      queues: fc.integer({ min: 1, max: 16 }), header: fc.constantFrom(true, false, undefined) })
+      .map((tap) => tap.fds.length === 0 ? tap : { ...tap, ifname: undefined, queues: tap.fds.length }),
+  )
+  const card = fc.record({
+    kind: fc.constant('virtio-net' as const), id: fc.constant(undefined), rings, mac: fc.option(bytes(6).map((mac) => mac.map((byte, index) => index === 0 ? 2 : byte)), { nil: undefined }), multiQueue: fc.boolean(),
+    rxQueueSize: fc.constantFrom(256, 1024), txQueueSize: fc.constantFrom(256, 4096), mtu: fc.option(fc.integer({ min: 68, max: 65_535 }), { nil: undefined }),
+    checksum: fc.boolean(), guestChecksum: fc.boolean(), segmentation: fc.boolean(), mergeable: fc.boolean(),
+  })
   const arbitrary: fc.Arbitrary<VmConfig> = fc.record({
     machine: fc.record({ type: fc.constant('microvm' as const), acpi: fc.constantFrom('auto', 'on', 'off'), unpackKernel: fc.constantFrom('auto', 'on', 'off'), hotplug: fc.constantFrom('auto', 'on', 'off'), memShare: fc.boolean(),
       dumpGuestCore: fc.boolean() }),
@@ -411,6 +439,8 @@ describe('a configuration written out as a command line', () => {
     }), { maxLength: 5, selector: ({ id }) => id ?? {} }),
     images: fc.uniqueArray(image, { maxLength: 5, selector: ({ id }) => id }),
     disks: fc.array(disk, { maxLength: 4 }),
+    netdevs: fc.uniqueArray(fc.tuple(text, netdev).map(([id, one]): NetdevConfig => ({ id, ...one })), { maxLength: 3, selector: ({ id }) => id }),
+    cards: fc.array(card, { maxLength: 2 }),
     name: fc.option(text, { nil: undefined }),
     uuid: fc.option(fc.uuid(), { nil: undefined }),
     startPaused: fc.boolean(), daemonize: fc.boolean(), pidFile: fc.option(file, { nil: undefined }),
@@ -422,11 +452,12 @@ describe('a configuration written out as a command line', () => {
       shift: fc.integer({ min: 0, max: 10 }), sleep: fc.boolean() })),
     trace: fc.constantFrom<('boot')[]>([], ['boot']),
     pretty: fc.boolean(),
-  }).map(({ pretty, rngs, disks, ...rest }) => ({
+  }).map(({ pretty, rngs, disks, cards, ...rest }) => ({
     ...rest,
     devices: [
       ...rngs.map((device, index) => ({ ...device, rng: rest.objects[index]?.id })),
       ...rest.images.slice(0, disks.length).map(({ id }, index) => ({ ...(disks[index] as (typeof disks)[number]), drive: id })),
+      ...rest.netdevs.slice(0, cards.length).map(({ id }, index) => ({ ...(cards[index] as (typeof cards)[number]), netdev: id })),
     ],
     // Counted time leaves the software CPU only.
     accelerator: rest.clock.kind === 'host' ? rest.accelerator : { candidates: ['tcg'] as const, chosenBy: rest.accelerator.chosenBy },

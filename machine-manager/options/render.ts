@@ -1,4 +1,7 @@
 /** VmConfig -> the canonical command line that parses to the same value: for logs, and as the test of the parser. */
+import { formatMac } from '../../device-model/net/mac.ts'
+import type { NetdevConfig } from '../../device-model/net/open.ts'
+import type { HostForward } from '../../device-model/net/user.ts'
 import type { ChardevConfig, DeviceConfig, ImageConfig, MonitorConfig, VmConfig } from './config.ts'
 import { renderKeyValues } from './grammar.ts'
 import type { KeyValue } from './grammar.ts'
@@ -32,6 +35,7 @@ export function renderArguments(config: VmConfig): string[] {
   if (config.serial !== undefined) add('serial', `chardev:${config.serial}`)
   for (const { kind, ...keys } of config.objects) add('object', renderKeyValues(pairs({ 'qom-type': kind, ...keys }), 'qom-type'))
   for (const image of config.images) add('drive', renderImage(image))
+  for (const netdev of config.netdevs) add('netdev', renderNetdev(netdev))
   for (const device of config.devices) add('device', renderDevice(device))
   for (const monitor of config.monitors) add('mon', renderMonitor(monitor))
   // With its key, or a machine named help would print what -name accepts.
@@ -74,6 +78,42 @@ function renderImage(image: ImageConfig): string {
   }))
 }
 
+function renderNetdev(netdev: NetdevConfig): string {
+  const head: KeyValue[] = [{ key: 'type', value: netdev.kind }, { key: 'id', value: netdev.id }]
+  switch (netdev.kind) {
+    case 'stream': {
+      const { address, server, reconnectMs } = netdev
+      const where = 'fd' in address ? { 'addr.type': 'fd', 'addr.str': address.fd } : 'unix' in address ? { 'addr.type': 'unix', 'addr.path': address.unix }
+        : { 'addr.type': 'inet', 'addr.host': address.host, 'addr.port': address.port }
+      return renderKeyValues([...head, ...pairs({ ...where, server, 'reconnect-ms': reconnectMs })], 'type')
+    }
+    case 'tap': return renderKeyValues([...head, ...pairs({
+      ifname: netdev.ifname, fds: netdev.fds.length === 0 ? undefined : netdev.fds.join(':'), queues: netdev.queues, vnet_hdr: netdev.header,
+    })], 'type')
+    case 'user': {
+      const { slirp, forwards } = netdev
+      const repeated = [...slirp.dnsSearch.map((value) => ({ key: 'dnssearch', value })), ...forwards.map((forward) => ({ key: 'hostfwd', value: formatForward(forward) }))]
+      return renderKeyValues([...head, ...pairs({
+        ipv4: slirp.ipv4, net: `${ipv4(slirp.network)}/${ipv4(slirp.mask)}`, host: ipv4(slirp.host), dhcpstart: ipv4(slirp.dhcpStart), dns: ipv4(slirp.dns),
+        ipv6: slirp.ipv6, 'ipv6-net': `${ipv6(slirp.prefix6)}/${slirp.prefix6Length}`, 'ipv6-host': ipv6(slirp.host6), 'ipv6-dns': ipv6(slirp.dns6),
+        restrict: slirp.restricted, hostname: slirp.hostname, domainname: slirp.domainName, tftp: slirp.tftp, 'tftp-server-name': slirp.tftpServerName, bootfile: slirp.bootFile,
+      }), ...repeated], 'type')
+    }
+  }
+}
+
+function ipv4(address: Uint8Array): string {
+  return [...address].join('.')
+}
+
+function ipv6(address: Uint8Array): string {
+  return Array.from({ length: 8 }, (_, index) => (((address[index * 2] ?? 0) << 8) | (address[index * 2 + 1] ?? 0)).toString(16)).join(':')
+}
+
+function formatForward({ protocol, hostAddress, hostPort, guestAddress, guestPort }: HostForward): string {
+  return `${protocol}:${ipv4(hostAddress)}:${hostPort}-${ipv4(guestAddress)}:${guestPort}`
+}
+
 function renderDevice(device: DeviceConfig): string {
   const { kind, id, rings } = device
   return renderKeyValues(pairs({
@@ -84,6 +124,10 @@ function renderDevice(device: DeviceConfig): string {
 function deviceMembers(device: DeviceConfig): Parameters<typeof pairs>[0] {
   switch (device.kind) {
     case 'virtio-rng': return { rng: device.rng, 'max-bytes': device.limit?.bytes, period: device.limit?.periodMs }
+    case 'virtio-net': return {
+      netdev: device.netdev, mac: device.mac === undefined ? undefined : formatMac(device.mac), mq: device.multiQueue, rx_queue_size: device.rxQueueSize, tx_queue_size: device.txQueueSize,
+      host_mtu: device.mtu, csum: device.checksum, guest_csum: device.guestChecksum, gso: device.segmentation, mrg_rxbuf: device.mergeable,
+    }
     case 'virtio-blk': return {
       drive: device.drive, serial: device.serial, 'num-queues': device.queues, 'queue-size': device.queueSize, logical_block_size: device.logicalBlockSize,
       physical_block_size: device.physicalBlockSize, min_io_size: device.minIoSize, opt_io_size: device.optIoSize, discard_granularity: device.discardGranularity,

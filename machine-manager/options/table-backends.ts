@@ -3,6 +3,7 @@ import type { OptionSpec, SubOption, Variant } from './option-types.ts'
 import { ID, ON_OFF, PATH, TEXT_255, ignored, later } from './option-types.ts'
 import { DEVICES, OBJECTS } from './table-devices.ts'
 import { BLOCK_NODES, DRIVE } from './table-disks.ts'
+import { NETDEVS } from './table-networks.ts'
 
 /** sockaddr_un.sun_path of Linux holds 108 bytes with the ending zero. */
 export const MAX_SOCKET_PATH_BYTES = 107
@@ -74,15 +75,15 @@ export const BACKEND_OPTIONS: readonly OptionSpec[] = [
     help: 'A disk image for -device virtio-blk-device,drive=ID.' },
   { name: 'blockdev', group: 'Devices and back-ends', repeatable: true, argument: '[driver=]raw|file|host_device,node-name=ID[,key=value...]',
     form: { kind: 'variants', key: 'driver', common: [], variants: BLOCK_NODES }, help: 'A disk image in QEMU\'s newer spelling.' },
-  { name: 'netdev', group: 'Devices and back-ends', repeatable: true, form: { kind: 'unread' }, help: 'Network back-end for a device.',
-    status: later('networks (virtio net devices)') },
+  { name: 'netdev', group: 'Devices and back-ends', repeatable: true, argument: 'user|stream|tap,id=ID[,key=value...]',
+    form: { kind: 'variants', key: 'type', common: [], variants: NETDEVS }, help: 'A network for -device virtio-net-device,netdev=ID.' },
   { name: 'object', group: 'Devices and back-ends', repeatable: true, help: 'Adds a helper object.', argument: 'KIND,id=ID[,key=value...]',
     form: { kind: 'variants', key: 'qom-type', common: [], variants: OBJECTS } },
   { name: 'parallel', group: 'Devices and back-ends', form: noneOnly('parallel ports'), help: 'Parallel port: only none.',
     status: ignored('the machine has no parallel port') },
-  { name: 'net', group: 'Devices and back-ends', form: noneOnly('networks (virtio net devices)'), help: 'Only none.',
+  { name: 'net', group: 'Devices and back-ends', form: noneOnly('short forms of -netdev and -device'), help: 'Only none.',
     status: ignored('there is no default network card') },
-  { name: 'nic', group: 'Devices and back-ends', form: noneOnly('networks (virtio net devices)'), help: 'Only none.',
+  { name: 'nic', group: 'Devices and back-ends', form: noneOnly('short forms of -netdev and -device'), help: 'Only none.',
     status: ignored('there is no default network card') },
   { name: 'usb', group: 'Devices and back-ends', form: { kind: 'flag' }, help: 'USB controller.',
     status: ignored('the machine has no USB controller') },

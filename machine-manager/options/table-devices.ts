@@ -2,6 +2,7 @@
 import type { MachineType, SubOption, Variant } from './option-types.ts'
 import { ID, ON_OFF, PATH, later } from './option-types.ts'
 import { VIRTIO_BLK } from './table-disks.ts'
+import { VIRTIO_NET } from './table-networks.ts'
 
 const LIGHT: readonly MachineType[] = ['microvm']
 const STANDARD: readonly MachineType[] = ['q35', 'virt']
@@ -30,9 +31,10 @@ const VIRTIO_RNG: readonly SubOption[] = [
 export const DEVICES: readonly Variant[] = [
   { name: 'virtio-rng-device', machines: LIGHT, help: 'random bytes of the host for the guest (/dev/hwrng)', sub: [...VIRTIO, ...VIRTIO_RNG] },
   { name: 'virtio-blk-device', aliases: ['virtio-blk'], machines: LIGHT, help: 'a disk (/dev/vda and so on, in the order of the command line)', sub: [...VIRTIO, ...VIRTIO_BLK] },
-  ...family('virtio devices', STANDARD, 'virtio-rng-pci virtio-blk-pci'),
+  { name: 'virtio-net-device', aliases: ['virtio-net'], machines: LIGHT, help: 'a network card (eth0 and so on, in the order of the command line)', sub: [...VIRTIO, ...VIRTIO_NET] },
+  ...family('virtio devices', STANDARD, 'virtio-rng-pci virtio-blk-pci virtio-net-pci'),
   ...onBothTransports('virtio devices',
-    'virtio-net virtio-serial virtio-balloon virtio-mem virtio-pmem virtio-input virtio-multitouch virtio-gpu virtio-scsi'),
+    'virtio-serial virtio-balloon virtio-mem virtio-pmem virtio-input virtio-multitouch virtio-gpu virtio-scsi'),
   ...family('virtio devices', ['microvm', 'q35', 'virt'], 'virtconsole virtserialport'),
   ...onBothTransports('vhost devices', 'vhost-vsock vhost-user-blk vhost-user-fs vhost-user-gpu'),
   ...family('PCI devices', STANDARD, 'pcie-root-port pcie-demo-dev'),

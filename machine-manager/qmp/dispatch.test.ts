@@ -94,9 +94,9 @@ describe('commands', () => {
     const { run } = setup()
     expect((await run('query-commands') as { name: string }[]).map(({ name }) => name).sort()).toEqual([
       'block_resize', 'block_set_io_throttle', 'blockdev-add', 'blockdev-del', 'cont', 'device_add', 'device_del', 'human-monitor-command',
-      'mesovirt-query-jit', 'qmp_capabilities', 'query-block', 'query-block-jobs', 'query-blockstats', 'query-chardev', 'query-commands',
+      'mesovirt-query-jit', 'netdev_add', 'netdev_del', 'qmp_capabilities', 'query-block', 'query-block-jobs', 'query-blockstats', 'query-chardev', 'query-commands',
       'query-cpus', 'query-cpus-fast', 'query-events', 'query-kvm', 'query-machines', 'query-name', 'query-named-block-nodes', 'query-status',
-      'query-target', 'query-uuid', 'query-version', 'quit', 'stop', 'system_powerdown', 'system_reset', 'x-query-jit'])
+      'query-target', 'query-uuid', 'query-version', 'quit', 'set_link', 'stop', 'system_powerdown', 'system_reset', 'x-query-jit'])
     expect((await run('query-events') as { name: string }[]).map(({ name }) => name).sort()).toEqual(['BLOCK_IO_ERROR', 'DEVICE_DELETED', 'POWERDOWN', 'RESET', 'RESUME', 'SHUTDOWN', 'STOP'])
   })
 

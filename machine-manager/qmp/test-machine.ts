@@ -1,7 +1,7 @@
 /** Test part: a machine that runs nothing, keeps the promises of VirtualMachine and remembers what it was asked. */
 import { MesovirtError } from '../../host/errors.ts'
 import type { AcceleratorStatistics } from '../../hypervisor/hypervisor.ts'
-import type { CpuInfo, DiskControl, RunState, ShutdownReason, VirtualMachine, VmEvent } from '../vm.ts'
+import type { CpuInfo, DiskControl, NetworkControl, RunState, ShutdownReason, VirtualMachine, VmEvent } from '../vm.ts'
 
 /** Guest-physical address of the machine's RAM, and the linear address it shows at. */
 export const RAM_START = 0x1000
@@ -69,6 +69,16 @@ export class TestMachine implements VirtualMachine {
     remove: async (name) => void this.calls.push(`remove ${name}`),
     plug: ({ id }) => void this.calls.push(`plug ${id}`),
     unplug: async (id) => void this.calls.push(`unplug ${id}`),
+  }
+
+  readonly networks: NetworkControl = {
+    list: () => [],
+    setLink: (name, up) => void this.calls.push(`link ${name} ${up ? 'up' : 'down'}`),
+    add: async ({ id }) => void this.calls.push(`add network ${String(id)}`),
+    remove: async (name) => void this.calls.push(`remove network ${name}`),
+    plug: ({ id }) => void this.calls.push(`plug network ${id}`),
+    unplug: async (id) => void this.calls.push(`unplug network ${id}`),
+    has: (id) => id === 'net1',
   }
 
   async registers(cpuIndex: number): Promise<string> {

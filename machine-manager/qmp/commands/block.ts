@@ -167,12 +167,17 @@ const blockdevDel = defineCommand({
 
 const deviceAdd = defineCommand({
   name: 'device_add',
-  doc: 'Fills one of the disk slots that a machine with a monitor has; the guest is told.',
+  doc: 'Fills one of the four disk slots or two network slots that a machine with a monitor has; the guest is told.',
   arguments: {
-    'driver': text('`virtio-blk-device`; any name with `blk` in it is understood'),
+    'driver': text('`virtio-blk-device` or `virtio-net-device`; any name with `blk` or `net` in it is understood'),
     'id': text('name of the device'),
     'drive': optional(text('name of the image; default `id`')),
-    'addr': optional(text('number of the slot, 0 to 3; default the first that is empty')),
+    'netdev': optional(text('name of the network; default `id`')),
+    'chardev': optional(text('ignored: StratoVirt\'s callers name the network here too')),
+    'mac': optional(text('address of the card; default that of the slot')),
+    'mq': optional(v.pipe(v.union([v.boolean(), v.string()], 'string'), v.description('ignored: a slot has one queue pair'))),
+    'vectors': optional(v.pipe(v.union([v.number(), v.string()], 'integer'), v.description('ignored: a slot has one interrupt'))),
+    'addr': optional(text('number of the slot, 0 to 3 and 0 to 1; default the first that is empty')),
     'lun': optional(integer('number of the slot less one')),
     'serial': optional(text('serial number')),
     'bus': optional(text('ignored: slots have no bus')),
@@ -188,17 +193,22 @@ const deviceAdd = defineCommand({
   },
   example: '{"execute":"device_add","arguments":{"driver":"virtio-blk-device","id":"disk1","drive":"d1","addr":"1"}}',
   run(args, { vm }) {
-    vm.disks.plug(args)
+    if (args.driver.includes('net')) vm.networks.plug(args)
+    else vm.disks.plug(args)
     return {}
   },
 })
 
 const deviceDel = defineCommand({
   name: 'device_del',
-  doc: 'Empties a disk slot at once; the guest is told. DEVICE_DELETED follows. Its image is closed with it.',
+  doc: 'Empties a disk or network slot at once; the guest is told. DEVICE_DELETED follows. Its image or network is closed with it.',
   arguments: { id: text('name of the device') },
   example: '{"execute":"device_del","arguments":{"id":"disk1"}}',
   async run({ id }, { vm }) {
+    if (vm.networks.has(id)) {
+      await vm.networks.unplug(id)
+      return {}
+    }
     if (!vm.disks.list().some(({ deviceId }) => deviceId === id)) throw new QmpError('DeviceNotFound', `Device '${id}' not found`)
     await vm.disks.unplug(id)
     return {}

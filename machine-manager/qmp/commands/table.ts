@@ -4,9 +4,10 @@ import { blockCommands } from './block.ts'
 import { informationCommands } from './information.ts'
 import { lifecycleCommands } from './lifecycle.ts'
 import { monitorCommands } from './monitor.ts'
+import { networkCommands } from './network.ts'
 import type { Command } from './define.ts'
 
-const table = [...monitorCommands, ...lifecycleCommands, ...informationCommands, ...blockCommands] as const
+const table = [...monitorCommands, ...lifecycleCommands, ...informationCommands, ...blockCommands, ...networkCommands] as const
 
 type TableCommand = (typeof table)[number]
 export type CommandName = TableCommand['name']
