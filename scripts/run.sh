@@ -105,6 +105,9 @@ host_tools() {
   need qemu-system-x86_64 qemu-system-x86 'is the second opinion on the machine and the peer of the bench'
   need xz xz-utils 'unpacks the generic kernel'
   need lz4 lz4 'packs test kernels'
+  need passt passt 'is the other end of a network on a stream'
+  need ip iproute2 'makes tap devices for the network tests'
+  ls /usr/lib/*/libslirp.so.0 /usr/lib64/libslirp.so.0 /usr/lib/libslirp.so.0 >/dev/null 2>&1 || need libslirp.so.0 libslirp0 'is the router of -netdev user'
   install_missing
 }
 

@@ -17,6 +17,9 @@ const SUM = createHash('md5').update(FILE).digest('hex')
 const UDHCPC = '#!/bin/sh\\n[ "$1" = bound ] && ip addr add $ip/$mask dev $interface && ip route add default via $router && echo nameserver $dns > /etc/resolv.conf\\nexit 0\\n'
 
 const HAS_SLIRP = typeof slirpVersion() === 'string'
+/** A network of one's own: as root, or in a user namespace. */
+const APART = ['unshare', ...(process.getuid?.() === 0 ? [] : ['-r']), '-n']
+const HAS_TAP = spawnSync(APART[0] ?? '', [...APART.slice(1), 'sh', '-c', 'PATH=$PATH:/sbin:/usr/sbin ip tuntap add dev tap0 mode tap']).status === 0
 const HAS_PASST = spawnSync('passt', ['--version']).status === 0
 
 let initrd = ''
@@ -118,6 +121,43 @@ describeWhere(HAS_PASST, 'passt (package passt)', 'a card on -netdev stream', ()
     await vm.out.until(PROMPT)
     expect(await lease(vm)).toBe('10.77.0.5/24')
     expect(await fetched(vm, '10.77.0.1', port)).toBe(SUM)
+    await shutDown(vm)
+  })
+})
+
+describeWhere(HAS_TAP, 'a network namespace with /dev/net/tun (and the package iproute2)', 'a card on -netdev tap', () => {
+  /** A namespace in which an interface, made as `kind` says, has 10.5.0.1 and a server of the file. */
+  async function apart(kind: string): Promise<{ under: string[]; inside: (command: string) => string }> {
+    const holder = spawn(APART[0] ?? '', [...APART.slice(1), 'sh', '-c', 'echo ready; exec sleep 3600'], { stdio: ['ignore', 'pipe', 'ignore'] })
+    closers.push(() => holder.kill('SIGKILL'))
+    await new Promise((done) => holder.stdout.once('data', done))
+    const under = ['nsenter', '-t', String(holder.pid), ...(APART.includes('-r') ? ['-U', '--preserve-credentials'] : []), '-n']
+    const inside = (command: string) => {
+      const { status, stdout, stderr } = spawnSync(under[0] ?? '', [...under.slice(1), 'sh', '-c', `PATH=$PATH:/sbin:/usr/sbin; ${command}`], { encoding: 'utf8' })
+      expect({ command, status, stderr }).toEqual({ command, status: 0, stderr: '' })
+      return stdout
+    }
+    inside(`ip tuntap add dev tap0 mode tap ${kind}; ip addr add 10.5.0.1/24 dev tap0; ip link set tap0 up`)
+    const folder = scratch()
+    fs.writeFileSync(path.join(folder, 'index.html'), FILE)
+    const server = spawn(under[0] ?? '', [...under.slice(1), path.join(ROOT, '.cache/guest/busybox'), 'httpd', '-f', '-p', '80', '-h', folder], { stdio: 'ignore' })
+    closers.push(() => server.kill('SIGKILL'))
+    return { under, inside }
+  }
+
+  it.each([
+    ['queues=1', 'vnet_hdr', '', 1], ['queues=2', 'vnet_hdr multi_queue', ',mq=on', 2], ['vnet_hdr=off', '', ',packed=off', 1], ['queues=1', 'vnet_hdr', ',guest_csum=off,csum=off,mrg_rxbuf=off', 1],
+  ])('reaches the host and is reached, with %s of an interface made with %s, card %s', async (netdev, kind, device, queues) => {
+    const { under, inside } = await apart(kind)
+    const vm = new Run(linux({ args: ['-smp', '2', '-netdev', `tap,id=n0,ifname=tap0,${netdev}`, '-device', `virtio-net-device,netdev=n0${device}`], initrd }), { under })
+    await vm.out.until(PROMPT)
+    await vm.shell('ip addr add 10.5.0.2/24 dev eth0; ip link set eth0 up')
+    expect(await vm.shell('ls /sys/class/net/eth0/queues | grep -c tx')).toBe(String(queues))
+    expect(await fetched(vm, '10.5.0.1', 80)).toBe(SUM)
+    const sum = await vm.shell('mkdir -p /www; dd if=/dev/urandom of=/www/data bs=64k count=16 2>/dev/null; httpd -p 80 -h /www; md5sum /www/data')
+    expect(inside(`${path.join(ROOT, '.cache/guest/busybox')} wget -q -O - http://10.5.0.2/data | md5sum`).split(' ')[0]).toBe(sum.split(' ')[0])
+    inside('ip link del tap0')
+    await eventually('no carrier', async () => await vm.shell('cat /sys/class/net/eth0/carrier') === '0')
     await shutDown(vm)
   })
 })

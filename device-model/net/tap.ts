@@ -10,8 +10,10 @@ import { MAX_FRAME } from './backend.ts'
 import type { GuestOffloads, NetBackend, NetPeer } from './backend.ts'
 import { NET_HEADER } from './packet.ts'
 
-const { EAGAIN, EIO, EBADFD, EBADF, ENODEV } = os.constants.errno as Record<string, number>
-/** The interface is gone, or down; where it is down (EIO) it may come up again. */
+const { EBADF, ENODEV } = os.constants.errno as { readonly EBADF: number; readonly ENODEV: number }
+/** EBADFD of Linux, which Node has no name for. */
+const EBADFD = 77
+/** The interface was removed. One that is merely down gives EIO, and may come up again. */
 const GONE = [EBADFD, EBADF, ENODEV]
 
 interface Queue extends TapQueue {
@@ -110,7 +112,7 @@ export class TapBackend implements NetBackend {
   }
 
   #failed(errno: number): void {
-    if (errno === EAGAIN || errno === EIO || !GONE.includes(errno) || !this.#connected) return
+    if (!GONE.includes(errno) || !this.#connected) return
     this.#connected = false
     this.#log(`netdev ${this.id}: ${this.description} is gone (${errnoName(errno)}); the guest sees its cable pulled out`)
     for (const { watch } of this.#queues) watch.events(0)

@@ -95,6 +95,7 @@ function tapConfig(id: string, values: Values, where: string): TapConfig {
   if (one !== undefined && fds.length !== 1) throw optionError('OPTION_VALUE', `${where} fd=`, 'is one descriptor; use fds= for several')
   if (fds.length > MAX_PAIRS) throw optionError('OPTION_VALUE', `${where} fds=`, `are ${fds.length}, and ${MAX_PAIRS} are possible; use fewer`)
   if (fds.length > 0 && fds.length !== queues) throw optionError('OPTION_CONFLICT', `${where} queues=${queues}`, `there are ${fds.length} descriptors; leave queues= out`)
+  if (new Set(fds).size !== fds.length) throw optionError('OPTION_CONFLICT', `${where} fds=`, 'name a descriptor twice; each queue has its own')
   return { kind: 'tap', id, fds, ifname, queues, header: values.boolean('vnet_hdr') }
 }
 

@@ -409,7 +409,7 @@ describe('a configuration written out as a command line', () => {
     fc.record({ kind: fc.constant('user' as const), slirp: userNetwork, forwards: fc.array(forward, { maxLength: 3 }) }),
     fc.record({ kind: fc.constant('stream' as const), address, server: fc.boolean(), reconnectMs }).map((one) => ({ ...one, reconnectMs: one.server ? undefined : one.reconnectMs })),
     fc.record({ kind: fc.constant('stream' as const), address: fc.record({ fd: fc.integer({ min: 0, max: 99 }) }), server: fc.constant(false), reconnectMs: fc.constant(undefined) }),
-    fc.record({ kind: fc.constant('tap' as const), fds: fc.array(fc.integer({ min: 3, max: 99 }), { maxLength: 3 }), ifname: fc.option(fc.stringMatching(/^[a-z0-9]{1,15}$/), { nil: undefined }),
+    fc.record({ kind: fc.constant('tap' as const), fds: fc.uniqueArray(fc.integer({ min: 3, max: 99 }), { maxLength: 3 }), ifname: fc.option(fc.stringMatching(/^[a-z0-9]{1,15}$/), { nil: undefined }),
       queues: fc.integer({ min: 1, max: 16 }), header: fc.constantFrom(true, false, undefined) })
       .map((tap) => tap.fds.length === 0 ? tap : { ...tap, ifname: undefined, queues: tap.fds.length }),
   )
