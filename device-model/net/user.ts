@@ -210,6 +210,8 @@ export class UserBackend implements NetBackend {
         const entry = this.#watched.get(fd)
         if (entry === undefined) return
         entry.found |= ((events & READABLE) !== 0 ? SLIRP_IN | SLIRP_HUP : 0) | ((events & WRITABLE) !== 0 ? SLIRP_OUT : 0)
+        // An error looks like both, and ends the watch: it begins again if the library still asks for it.
+        if ((events & READABLE) !== 0 && (events & WRITABLE) !== 0) this.#set(entry, 0)
         this.#soon()
       }, { events: 0 })
       watch.unref()
