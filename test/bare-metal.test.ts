@@ -43,6 +43,7 @@ describeWhere(HAS_GUEST, 'binutils (as, ld), to be had with apt-get install binu
   beforeAll(() => { elf = buildGuest() })
 
   it.each([1, 2, 4])('passes every check with %i vCPUs', (cpus) => check(cpus, ACCELERATOR))
+  if (ACCELERATOR === 'tcg') it.each([2, 4])('passes every check with %i vCPUs, each in a thread of its own', (cpus) => check(cpus, 'tcg,thread=multi'))
 
   function check(cpus: number, accelerator: string): void {
     const output = run(accelerator, '-kernel', elf, '-smp', String(cpus), ...ON_QEMU)

@@ -28,7 +28,11 @@ suite_smp:
   mov $2400, %eax
   call delay
   movl $0xc4600 | LOW >> 12, APIC + 0x300
-1:mov $30, %ebx                 # until nothing new has come for 0.3 s: on a busy host they may be slow to start
+  mov $300, %ebx                # 3 s for the first one: on a busy host they may be slow to start
+  mov ap_online, %ecx
+  test %ecx, %ecx
+  jz 2f
+1:mov $30, %ebx                 # then until nothing new has come for 0.3 s
   mov ap_online, %ecx
 2:mov $12000, %eax
   call delay

@@ -67,6 +67,10 @@ export function irqLine(gsi: i32, level: i32): void {
  */
 export function irqApplyLines(): void {
   atomic.store<i32>(G_IRQ_DIRTY, 0)
+  applyLines()
+}
+
+function applyLines(): void {
   for (let gsi: u32 = 0; gsi < IOAPIC_PINS; gsi++) {
     let record = <usize>G_LINES + (gsi << 4)
     let edges = atomic.load<u32>(record + 4)
@@ -106,10 +110,17 @@ export function irqchipTick(now: u64): void {
 
 // ---- with a thread for each vCPU --------------------------------------------------------------------------------------------------
 
-/** Applies lines that have changed, unless another thread has done so by now. */
+/**
+ * Applies lines that have changed, or waits for the thread that is about it: who sees G_IRQ_DIRTY has the interrupt when it goes on. G_IRQ_DIRTY is 2 for as
+ * long as that takes, unless main changes a line meanwhile.
+ */
 export function shareLines(): void {
   acquire(G_CHIP_LOCK)
-  if (atomic.load<i32>(G_IRQ_DIRTY)) irqApplyLines()
+  if (atomic.load<i32>(G_IRQ_DIRTY)) {
+    atomic.store<i32>(G_IRQ_DIRTY, 2)
+    applyLines()
+    atomic.cmpxchg<i32>(G_IRQ_DIRTY, 2, 0)
+  }
   release(G_CHIP_LOCK)
 }
 

@@ -20,7 +20,7 @@ export const G_PAGE_INFO = 0x1001c // u32 base of the per-RAM-page records (see 
 export const G_RAM_BASE = 0x10020 // u32 wasm offset of the first RAM byte
 export const G_RAM_END = 0x10024 // u32 wasm offset after the last RAM byte (a 4 GiB memory never ends exactly at 2^32)
 export const G_RANGE_COUNT = 0x10028 // u32 number of entries in G_RANGES
-export const G_IRQ_DIRTY = 0x1002c // i32 atomic: set to 1 and notified by the main thread when a line in G_LINES changed
+export const G_IRQ_DIRTY = 0x1002c // i32 atomic: set to 1 and notified by the main thread when a line in G_LINES changed; 2 while a thread of several applies the change
 export const G_KICK = 0x10030 // i32 atomic: 1 = leave run() at the next slice end (pause, reset, quit)
 export const G_WAKE = 0x10034 // i32 atomic: what a halted machine sleeps on (Atomics.wait); any waker stores 1 and notifies
 export const G_VIRTUAL_NS = 0x10040 // u64 machine time in ns as of the last update (both clocks)
