@@ -17,7 +17,8 @@ describeWhere(HAS_TERMINALS, TERMINALS, 'on a terminal', () => {
     terminal.type('uname -a\r')
     await terminal.screen.until(/Linux mesovirt \S+ .* x86_64 GNU\/Linux/)
     await terminal.screen.until(PROMPT)
-    terminal.type('echo asleep-$((1 + 1)); sleep 1000\r')
+    // By the time it speaks it is the terminal's foreground job: before that a Ctrl-C would be the shell's, which then waited for the sleep.
+    terminal.type(`sh -c 'echo asleep-$((1 + 1)); exec sleep 1000'\r`)
     await terminal.screen.until('asleep-2')
     terminal.type(CTRL_C)
     await terminal.screen.until('^C')

@@ -175,10 +175,10 @@ describe('a session at a terminal', () => {
 
   it('runs commands, completes them, recalls earlier ones and leaves the machine running', async () => {
     const { input, until, ended, history } = await start()
-    input.write('query-na\t')
-    await until('query-name ')
+    input.write('query-ta\t')
+    await until('query-target ')
     input.write('\r')
-    await until('{ "name": "test vm" }')
+    await until('{ "arch": "x86_64" }')
     input.write('\x1b[A\x1b[A\r')
     await until('{ "UUID": "12345678-1234-1234-1234-123456789abc" }')
     input.write('hmp info status\r')
@@ -192,7 +192,7 @@ describe('a session at a terminal', () => {
     input.write('half\x03exit\r')
     expect(await ended).toBe(0)
     expect(vm.calls).toEqual([])
-    expect(history.load().slice(0, 3)).toEqual(['query-uuid', 'query-name ', 'query-uuid'])
+    expect(history.load().slice(0, 3)).toEqual(['query-uuid', 'query-target ', 'query-uuid'])
   })
 
   it('shows events as they come and keeps the line that is being typed', async () => {
