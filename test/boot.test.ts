@@ -71,7 +71,9 @@ describe('the cloud kernel', () => {
     const vm = new Run(linux({ args: ['-smp', '4', '-accel', accelerator] }))
     await vm.out.until(PROMPT)
     expect(await vm.shell('nproc')).toBe('4')
-    expect(await vm.shell('dmesg | grep -ciE "tsc.*(warp|unstable)|call trace|BUG:"')).toBe('0')
+    // On kvm the time stamp counter is the host's, and may be of the kind that Linux gives up.
+    const complaints = ACCELERATOR === 'tcg' ? 'tsc.*(warp|unstable)|call trace|BUG:' : 'call trace|BUG:'
+    expect(await vm.shell(`dmesg | grep -ciE "${complaints}"`)).toBe('0')
     expect(await vm.shell('for n in 0 1 2 3; do taskset $((1 << n)) sh -c "echo on $n"; done')).toBe('on 0\non 1\non 2\non 3')
     vm.type('exit\n')
     expect(await vm.end()).toEqual({ status: 0, signal: null })
