@@ -1,4 +1,5 @@
 import { MesovirtError } from '../host/errors.ts'
+import type { Discarded } from '../host/ram.ts'
 
 /**
  * Guest RAM as the rest of the machine sees it: a few blocks of bytes at guest physical addresses, and bounds-checked doors to them.
@@ -14,7 +15,13 @@ export interface RamBlock {
   readonly shared?: { readonly fd: number; readonly offset: number } | undefined
   /** Told of bytes stored to, at an offset of the block, by an accelerator that keeps something derived from RAM, such as decoded code. */
   readonly written?: ((offset: number, length: number) => void) | undefined
+  /** Gives whole pages back to the host (Ram.discard); undefined where nothing can be given back. */
+  readonly discard?: ((offset: number, length: number) => Discarded) | undefined
 }
+
+const PAGE = 4096
+/** From good to bad, for RAM of several blocks. */
+const DISCARDED: readonly Discarded[] = ['zeros', 'file', 'kept']
 
 interface Block extends RamBlock {
   readonly end: number
@@ -42,8 +49,8 @@ export class GuestMemory {
       }
       previousEnd = end
       const view = new DataView(block.bytes.buffer, block.bytes.byteOffset, block.bytes.byteLength)
-      const { guestAddress, size, bytes, hostOffset, written } = block
-      return { guestAddress, size, bytes, hostOffset, written, end, view }
+      const { guestAddress, size, bytes, hostOffset, written, discard } = block
+      return { guestAddress, size, bytes, hostOffset, written, discard, end, view }
     })
     this.blocks = sorted
     this.#last = this.#blocks[0]
@@ -119,6 +126,25 @@ export class GuestMemory {
   /** For those who store through live views (slice, parts): called after the bytes are there and before the guest is told. */
   written(gpa: number, length: number): void {
     this.#eachPart(gpa, length, (block, from, count) => block.written?.(from, count))
+  }
+
+  /**
+   * Gives the memory of whole pages back to the host. They stay RAM: the guest may use them again, and views of them stay good.
+   * @param length bytes; 0 to ask how it will work
+   * @returns what is to be read there now, the worst where it differs
+   * @throws MesovirtError GUEST_ADDRESS for what is no RAM or no whole pages; RAM_DISCARD, FFI_MISSING where it cannot work
+   */
+  discard(gpa: number, length: number): Discarded {
+    if (gpa % PAGE !== 0 || length % PAGE !== 0) throw outside(gpa, length)
+    this.#check(gpa, length)
+    let worst = 0
+    const give = (block: Block, from: number, count: number): void => {
+      worst = Math.max(worst, DISCARDED.indexOf(block.discard?.(from, count) ?? 'kept'))
+      block.written?.(from, count)
+    }
+    if (length === 0) for (const block of this.#blocks) give(block, 0, 0)
+    else this.#eachPart(gpa, length, give)
+    return DISCARDED[worst] as Discarded
   }
 
   readU8(gpa: number): number {

@@ -32,6 +32,8 @@ export interface RamFile {
   readonly shared: boolean
   /** Its pages come out of the memory that the host hands out to everybody: not those of hugetlbfs, and not those a disk can take back. */
   readonly usesMemory: boolean
+  /** It had bytes of its own, which the guest finds in its memory. */
+  readonly hasContent: boolean
   /** The option that asked for it, for error messages. */
   readonly option: string
   /** From now on a file that was made here stays. */
@@ -82,7 +84,7 @@ function openMemfd(size: number): RamFile {
     throw fileError(option, `the kernel gives no memfd of ${mib(size)} (${errorCode(cause)}); use a smaller -m`, cause)
   }
   libc.fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
-  return { fd, pageSize: SMALL_PAGE, shared: true, usesMemory: true, option, keep: () => undefined, close: () => fs.closeSync(fd) }
+  return { fd, pageSize: SMALL_PAGE, shared: true, usesMemory: true, hasContent: false, option, keep: () => undefined, close: () => fs.closeSync(fd) }
 }
 
 function openPath(where: string, size: number, shared: boolean): RamFile {
@@ -102,10 +104,10 @@ function openPath(where: string, size: number, shared: boolean): RamFile {
     if (opened.made) fs.rmSync(where, { force: true })
   }
   try {
-    const { pageSize, usesMemory } = fit(opened.fd, size, shared, option)
+    const { pageSize, usesMemory, hasContent } = fit(opened.fd, size, shared, option)
     let keep = false
     return {
-      fd: opened.fd, pageSize, shared, usesMemory: usesMemory || (!shared && pageSize === SMALL_PAGE), option,
+      fd: opened.fd, pageSize, shared, usesMemory: usesMemory || (!shared && pageSize === SMALL_PAGE), hasContent, option,
       keep: () => { keep = true },
       close: () => keep ? fs.closeSync(opened.fd) : discard(),
     }
@@ -132,7 +134,7 @@ function openNamed(file: string, stat: fs.Stats | undefined, shared: boolean): O
 }
 
 /** Gives an empty file its size. One with content keeps it: a file of another kind, given by mistake, must not grow. */
-function fit(fd: number, size: number, shared: boolean, option: string): Pick<RamFile, 'pageSize' | 'usesMemory'> {
+function fit(fd: number, size: number, shared: boolean, option: string): Pick<RamFile, 'pageSize' | 'usesMemory' | 'hasContent'> {
   const system = fs.statfsSync(`/proc/self/fd/${fd}`)
   const isHuge = system.type === HUGETLBFS
   const pageSize = isHuge ? system.bsize : SMALL_PAGE
@@ -155,7 +157,7 @@ function fit(fd: number, size: number, shared: boolean, option: string): Pick<Ra
   } catch (cause) {
     throw fileError(option, `cannot be made ${mib(size)} large: ${fileProblem(errorCode(cause))}`, cause)
   }
-  return { pageSize, usesMemory: isTmpfs }
+  return { pageSize, usesMemory: isTmpfs, hasContent: before > 0 }
 }
 
 /** Why RAM could not be mapped from hugetlbfs: the kernel sets all pages aside at once, or refuses. */

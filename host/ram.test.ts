@@ -38,6 +38,12 @@ function bytesOf(ram: Ram): Uint8Array {
   return ram.views(0, ram.size)[0] as Uint8Array
 }
 
+/** Bytes of it that take memory of the host: those of this process, and those of a file that it shares. */
+function residentAt(ram: Ram): number {
+  if (ram.sharedFd !== undefined) return fs.fstatSync(ram.sharedFd).blocks * 512
+  return mappings().filter(({ start, end }) => start < ram.address + ram.size && end > ram.address).reduce((sum, mapping) => sum + mapping.bytes('Rss'), 0)
+}
+
 function openFiles(): string[] {
   return fs.readdirSync('/proc/self/fd').flatMap((fd) => {
     try {
@@ -73,6 +79,31 @@ describeWhere(process.platform === 'linux' && canLoad('koffi'), 'Linux with the 
     expect(ram.views(4 * GIB + 5, 1)[0]?.[0]).toBe(7)
     expect(ram.views(3 * GIB, 4 * GIB).map(({ length }) => length)).toEqual([2 * GIB, 2 * GIB])
     expect(mappings().find(({ start, end }) => start <= ram.address && ram.address + 8 * GIB <= end)?.mode).toBe('rw-p')
+  })
+
+  it.each([
+    ['memory of this process', {}, 'zeros'], ['a memfd', { share: true }, 'zeros'], ['a file in a folder', { path: 'folder' }, 'zeros'], ['a file in a folder, shared', { path: 'folder', share: true }, 'zeros'],
+    ['a new file', { path: 'new' }, 'zeros'], ['a file with content', { path: 'old' }, 'file'],
+  ] as const)('gives pages back to the host and has them again when they are touched: %s', (_, backing, left) => {
+    fs.writeFileSync(path.join(folder, 'old'), Buffer.alloc(32 * MIB, 3))
+    const ram = allocate(32 * MIB, 'path' in backing ? { ...backing, path: backing.path === 'folder' ? folder : path.join(folder, backing.path) } : backing)
+    const bytes = bytesOf(ram)
+    bytes.fill(7)
+    const before = residentAt(ram)
+    expect(ram.discard(0, 0)).toBe(left)
+    expect(ram.discard(8 * MIB, 16 * MIB)).toBe(left)
+    expect(before - residentAt(ram)).toBeGreaterThanOrEqual(15 * MIB)
+    const value = left === 'file' ? 3 : 0
+    expect([bytes[8 * MIB - 1], bytes[8 * MIB], bytes[24 * MIB - 1], bytes[24 * MIB]]).toEqual([7, value, value, 7])
+    bytes[9 * MIB] = 5
+    expect(bytes[9 * MIB]).toBe(5)
+  })
+
+  it('that is locked stays', () => {
+    const ram = allocate(2 * MIB)
+    const lock = ffi().libraries.c.func('int mlock(uintptr_t address, size_t length)') as (address: number, length: number) => number
+    expect(lock(ram.address, 4096)).toBe(0)
+    expect(ram.discard(0, 4096)).toBe('kept')
   })
 
   it('that the address space has no room for is one line', () => {

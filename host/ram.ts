@@ -21,9 +21,15 @@ const WASM_LIMIT = 4 * GIB - WASM_PAGE
 const LONGEST_VIEW = 2 * GIB
 const PROT_READ_WRITE = 3
 const MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000
-const MADV_HUGEPAGE = 14, MADV_DONTDUMP = 16
+const MADV_DONTNEED = 4, MADV_REMOVE = 9, MADV_HUGEPAGE = 14, MADV_DONTDUMP = 16
 const MFD_CLOEXEC = 1
 const FAILED = -1
+
+/**
+ * What is to be read where pages were given back to the host: zeros, what the file has that is mapped there for nobody else, or what was there before, because the
+ * kernel does not take them (locked memory).
+ */
+export type Discarded = 'zeros' | 'file' | 'kept'
 
 export interface Ram {
   /** Host address of byte 0, on a border of 2 MiB. */
@@ -33,6 +39,11 @@ export interface Ram {
   readonly sharedFd: number | undefined
   /** The bytes from `offset` on, in views of at most 2 GiB. */
   views(offset: number, length: number): Uint8Array[]
+  /**
+   * Gives pages back to the host; each gets memory again when it is touched. Whole pages of 4 KiB; none of them is a way to ask whether and how it works.
+   * @throws MesovirtError RAM_DISCARD for pages of hugetlbfs, which were set aside at the start so that none can be missing later
+   */
+  discard(offset: number, length: number): Discarded
   /** Gives every page its memory, where the user wants it. @throws MesovirtError RAM_PREALLOCATION */
   preallocate(): Promise<void>
   /** The machine runs: a file that was made for it stays. */
@@ -117,6 +128,12 @@ function settle(place: Place, file: RamFile | undefined, backing: RamBacking): R
   return {
     address, size,
     sharedFd: file?.shared === true ? file.fd : undefined,
+    discard: (offset, length) => {
+      if (file !== undefined && file.pageSize > SMALL_PAGE) {
+        throw new MesovirtError('RAM_DISCARD', `${file.option}: huge pages of hugetlbfs are set aside for good and cannot be given back; use another folder, or leave the balloon out`)
+      }
+      return discardPages(address + offset, length, file)
+    },
     views: (offset, length) => place.views(offset, length),
     preallocate: async () => {
       if (!isFree) await preallocation?.run()
@@ -130,6 +147,17 @@ function settle(place: Place, file: RamFile | undefined, backing: RamBacking): R
       file?.close()
     },
   }
+}
+
+/**
+ * Gives pages of RAM back to the host. Where others map it too they go out of the file.
+ * @param file what is mapped there; undefined for anonymous memory
+ * @throws MesovirtError FFI_MISSING
+ */
+export function discardPages(address: number, length: number, file?: Pick<RamFile, 'shared' | 'hasContent'>): Discarded {
+  const shared = file?.shared === true
+  if (length > 0 && ffi().libc.madvise(address, length, shared ? MADV_REMOVE : MADV_DONTNEED) !== 0) return 'kept'
+  return shared || file?.hasContent !== true ? 'zeros' : 'file'
 }
 
 function prepare(address: number, size: number, file: RamFile | undefined, { dump }: RamBacking): void {

@@ -23,7 +23,8 @@ import type { VirtioDeviceOptions } from '../machine/light-virtio.ts'
 import type { AcceleratorFactory } from './accelerator.ts'
 import type { Monitors } from './monitors.ts'
 import type { ObjectConfig, VmConfig } from './options/config.ts'
-import type { ChardevInfo, CpuInfo, DiskControl, NetworkControl, VirtualMachine } from './vm.ts'
+import type { LightBalloon } from '../machine/light-balloon.ts'
+import type { BalloonControl, ChardevInfo, CpuInfo, DiskControl, NetworkControl, VirtualMachine } from './vm.ts'
 
 const log = logger('lifecycle')
 
@@ -90,6 +91,7 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
     switch (device.kind) {
       case 'virtio-blk': return disks.device(device)
       case 'virtio-net': return networks.device(device)
+      case 'virtio-balloon': return device
       case 'virtio-rng': {
         const { rng, ...rest } = device
         return { ...rest, source: (rng === undefined ? undefined : sources.get(rng)) ?? openSource({ kind: 'rng-builtin', id: 'rng' }) }
@@ -186,12 +188,20 @@ function asVirtualMachine(config: VmConfig, machine: LightMachine, controls: { r
     cpus: () => Array.from({ length: smp.cpus }, (_, index) => cpuInfo(index)),
     chardevs,
     ...controls,
+    get balloon() { return machine.balloon === undefined ? undefined : balloonControl(machine.balloon) },
     registers: (index) => machine.registers(index),
     acceleratorStatistics: () => machine.acceleratorStatistics(),
     memoryTree: () => machine.memoryTree(),
     readPhysical: (address, length) => machine.readPhysical(address, length),
     readVirtual: (index, address, length) => machine.readVirtual(index, address, length),
     subscribe: (listener) => machine.subscribe(listener),
+  }
+}
+
+function balloonControl({ id, options, device }: LightBalloon): BalloonControl {
+  return {
+    id, options, get bytesLeft() { return device.bytesLeft }, setTarget: (bytes) => device.setTarget(bytes), get statistics() { return device.statistics },
+    get pollSeconds() { return device.pollSeconds }, set pollSeconds(seconds) { device.pollSeconds = seconds },
   }
 }
 

@@ -3,6 +3,8 @@
 import type { AcceleratorStatistics } from '../hypervisor/hypervisor.ts'
 import type { BlockImageConfig, BlockStatistics } from '../device-model/block/config.ts'
 import type { ThrottleLimits } from '../device-model/block/throttle.ts'
+import type { StatisticsReport } from '../device-model/virtio/balloon-statistics.ts'
+import type { BalloonOptions } from '../device-model/virtio/balloon.ts'
 import type { NetStatistics } from '../device-model/virtio/net.ts'
 import type { DiskErrorData } from '../machine/light.ts'
 
@@ -16,6 +18,7 @@ export type ShutdownReason =
 export type VmEvent =
   | { readonly name: 'STOP' | 'RESUME' | 'POWERDOWN'; readonly data?: undefined }
   | { readonly name: 'BLOCK_IO_ERROR'; readonly data: DiskErrorData }
+  | { readonly name: 'BALLOON_CHANGE'; readonly data: { readonly actual: number } }
   | { readonly name: 'DEVICE_DELETED'; readonly data: { readonly device: string; readonly path: string } }
   | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: ShutdownReason } }
 
@@ -96,6 +99,19 @@ export interface NetworkControl {
   has(id: string): boolean
 }
 
+export interface BalloonControl {
+  readonly id: string | undefined
+  readonly options: BalloonOptions
+  /** Bytes of memory that are left to the guest. */
+  readonly bytesLeft: number
+  /** Asks the guest to keep no more than so many bytes. */
+  setTarget(bytes: number): void
+  /** What the guest said last about its memory. */
+  readonly statistics: StatisticsReport
+  /** Seconds after which it is asked again; 0: never. */
+  pollSeconds: number
+}
+
 export interface VirtualMachine {
   readonly name: string | undefined
   readonly uuid: string | undefined
@@ -117,6 +133,8 @@ export interface VirtualMachine {
   chardevs(): readonly ChardevInfo[]
   readonly disks: DiskControl
   readonly networks: NetworkControl
+  /** undefined: the machine has none */
+  readonly balloon: BalloonControl | undefined
   /** Text of `info registers` for one vCPU; pauses it for the time of reading. */
   registers(cpuIndex: number): Promise<string>
   /** What the accelerator has done since the last reset. */

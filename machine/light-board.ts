@@ -15,6 +15,7 @@ import type { BootPhase } from '../device-model/platform-ports.ts'
 import { Uart16550, UART16550_SHADOW, UART16550_SIZE } from '../device-model/uart16550.ts'
 import type { Hypervisor, RamRequest } from '../hypervisor/hypervisor.ts'
 import { VirtioWindows } from './light-virtio.ts'
+import type { LightBalloon } from './light-balloon.ts'
 import type { LightCard } from './light-cards.ts'
 import type { LightDisk } from './light-disks.ts'
 import type { VirtioDeviceOptions } from './light-virtio.ts'
@@ -76,6 +77,7 @@ export interface LightBoardOptions {
   /** Every window for disks and network cards has one, empty or not. */
   readonly slots: boolean
   readonly onDiskError: (disk: LightDisk, error: BlkError) => void
+  readonly onBalloonChange: (bytes: number) => void
   readonly log: (message: string) => void
 }
 
@@ -128,7 +130,7 @@ export class LightBoard {
     this.#uart = options.serial === undefined ? undefined : this.#addSerial(options.serial)
     this.ports.commit()
     this.#virtio = this.memory.transaction(() => new VirtioWindows(options.virtio, {
-      memoryRoot: this.memory.root, ram: this.ram, bus: this.bus, clock, events, repeatable: options.repeatable, line, onDiskError: options.onDiskError, slots: options.slots,
+      memoryRoot: this.memory.root, ram: this.ram, bus: this.bus, clock, events, repeatable: options.repeatable, line, onDiskError: options.onDiskError, onBalloonChange: options.onBalloonChange, slots: options.slots,
     }))
   }
 
@@ -169,6 +171,10 @@ export class LightBoard {
   /** In the order of their slots. */
   get cards(): readonly LightCard[] {
     return this.#virtio.cards
+  }
+
+  get balloon(): LightBalloon | undefined {
+    return this.#virtio.balloon
   }
 
   pressPowerButton(): void {

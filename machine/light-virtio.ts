@@ -9,6 +9,7 @@ import type { Clock, DeviceEvents, InterruptLine } from '../device-model/contrac
 import type { BlockImage } from '../device-model/block/image.ts'
 import type { NetBackend } from '../device-model/net/backend.ts'
 import type { RandomSource } from '../device-model/random-source.ts'
+import type { BalloonOptions } from '../device-model/virtio/balloon.ts'
 import type { BlkError, BlkOptions } from '../device-model/virtio/blk.ts'
 import type { VirtioDevice } from '../device-model/virtio/device.ts'
 import { VirtioMmio, VIRTIO_MMIO_SHADOW, VIRTIO_MMIO_SIZE } from '../device-model/virtio/mmio.ts'
@@ -17,6 +18,7 @@ import type { NetOptions } from '../device-model/virtio/net.ts'
 import { VirtioRng } from '../device-model/virtio/rng.ts'
 import type { RngLimit } from '../device-model/virtio/rng.ts'
 import { MesovirtError } from '../host/errors.ts'
+import { LightBalloon } from './light-balloon.ts'
 import { emptyCard, LightCard } from './light-cards.ts'
 import { EMPTY_SLOT, LightDisk } from './light-disks.ts'
 
@@ -56,11 +58,16 @@ export interface VirtioNetOptions extends CommonOptions {
   readonly backend: NetBackend | undefined
 }
 
+export interface VirtioBalloonOptions extends CommonOptions {
+  readonly kind: 'virtio-balloon'
+  readonly balloon: BalloonOptions
+}
+
 /** One virtio device of a machine. */
-export type VirtioDeviceOptions = VirtioRngOptions | VirtioBlkOptions | VirtioNetOptions
+export type VirtioDeviceOptions = VirtioRngOptions | VirtioBalloonOptions | VirtioBlkOptions | VirtioNetOptions
 
 /** Which windows a kind of device sits in, and what there is when there are too many. */
-const WINDOWS_OF = { 'virtio-blk': 'disks', 'virtio-net': 'networkCards', 'virtio-rng': 'devices' } as const
+const WINDOWS_OF = { 'virtio-blk': 'disks', 'virtio-net': 'networkCards', 'virtio-rng': 'devices', 'virtio-balloon': 'devices' } as const
 const NAMES = { disks: 'disks', networkCards: 'network cards', devices: 'virtio devices beside disks and network cards' } as const
 
 export interface VirtioWindow {
@@ -80,6 +87,8 @@ export interface VirtioBoard {
   readonly repeatable: boolean
   line(gsi: number): InterruptLine
   onDiskError(disk: LightDisk, error: BlkError): void
+  /** @param bytes of memory that are left to the guest; at most once a second */
+  onBalloonChange(bytes: number): void
   /** Every window for disks and network cards has one, empty or not, so that they can come and go. */
   readonly slots: boolean
 }
@@ -97,16 +106,18 @@ export class VirtioWindows {
   readonly disks: readonly LightDisk[]
   /** In ascending order of their slots. */
   readonly cards: readonly LightCard[]
+  readonly balloon: LightBalloon | undefined
 
   /** @throws MesovirtError VIRTIO_WINDOWS for more devices than there are windows */
   constructor(devices: readonly VirtioDeviceOptions[], board: VirtioBoard) {
-    const slots: Slots = { disks: [], cards: [] }
+    const slots: Slots = { disks: [], cards: [], balloons: [] }
     this.devices = assignWindows(devices, board.slots).map(({ options, window }) => {
       const device = make(options, board, slots)
       return { window, mmio: place(device, options.rings, window, board) }
     })
     this.disks = slots.disks
     this.cards = slots.cards
+    this.balloon = slots.balloons[0]
   }
 
   /** Those that hold a device, in ascending order. */
@@ -165,11 +176,18 @@ export function announceWindows(commandLine: string, windows: readonly VirtioWin
 interface Slots {
   readonly disks: LightDisk[]
   readonly cards: LightCard[]
+  readonly balloons: LightBalloon[]
 }
 
-function make(options: VirtioDeviceOptions, { clock, events, onDiskError }: VirtioBoard, { disks, cards }: Slots): VirtioDevice {
+function make(options: VirtioDeviceOptions, { clock, events, ram, onDiskError, onBalloonChange }: VirtioBoard, { disks, cards, balloons }: Slots): VirtioDevice {
   switch (options.kind) {
     case 'virtio-rng': return VirtioRng.create({ source: options.source, limit: options.limit, clock, events })
+    case 'virtio-balloon': {
+      if (balloons.length > 0) throw new MesovirtError('VIRTIO_WINDOWS', 'there are two balloons, and room for one; leave one out')
+      const balloon = new LightBalloon({ id: options.id, options: options.balloon, memory: ram, clock, events, onChange: onBalloonChange })
+      balloons.push(balloon)
+      return balloon.device
+    }
     case 'virtio-blk': {
       const { id, blk, image } = options
       const disk = new LightDisk({ slot: disks.length, id, blk, image, events, onError: onDiskError })

@@ -14,6 +14,7 @@ import type { AcceleratorStatistics, CpuTopology, Hypervisor, HypervisorEvent, H
 import { buildAcpi } from './acpi/build.ts'
 import { LightBoard, LIGHT_MEMORY, splitRam } from './light-board.ts'
 import { announceWindows } from './light-virtio.ts'
+import type { LightBalloon } from './light-balloon.ts'
 import type { LightCard, PluggedNetwork } from './light-cards.ts'
 import type { LightDisk, PluggedDisk } from './light-disks.ts'
 import type { VirtioDeviceOptions } from './light-virtio.ts'
@@ -26,6 +27,7 @@ export type ShutdownReason = 'host-qmp-quit' | 'host-qmp-system-reset' | 'host-s
 export type MachineEvent =
   | { readonly name: 'STOP' | 'RESUME' | 'POWERDOWN'; readonly data?: undefined }
   | { readonly name: 'BLOCK_IO_ERROR'; readonly data: DiskErrorData }
+  | { readonly name: 'BALLOON_CHANGE'; readonly data: { readonly actual: number } }
   | { readonly name: 'DEVICE_DELETED'; readonly data: { readonly device: string; readonly path: string } }
   | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: ShutdownReason } }
 
@@ -138,6 +140,7 @@ export class LightMachine {
       onPowerOff: () => this.#guestRequest('guest-shutdown'),
       slots: options.slots ?? false,
       onDiskError: (disk, error) => this.#onDiskError(disk, error),
+      onBalloonChange: (actual) => this.#emit({ name: 'BALLOON_CHANGE', data: { actual } }),
     })
   }
 
@@ -270,6 +273,10 @@ export class LightMachine {
     const id = card.id ?? ''
     card.unplug()
     this.#emit({ name: 'DEVICE_DELETED', data: { device: id, path: id } })
+  }
+
+  get balloon(): LightBalloon | undefined {
+    return this.board.balloon
   }
 
   threadId(cpu: number): number {

@@ -59,6 +59,17 @@ describe.each([['interpreted', 0], ['translated', 1]])('code that is %s', (_name
     expect(results).toEqual(Array.from({ length: 50 }, (_, index) => index + 1))
   })
 
+  it('goes with its page when a balloon takes that away, and what is stored there afterwards is executed', () => {
+    const { results, machine } = called(30, threshold, (own, round) => {
+      if (round !== 10 && round !== 20) return
+      expect(own.guest.discard(TARGET, 4096)).toBe('zeros')
+      expect([...own.guest.read(TARGET, 6)]).toEqual([0, 0, 0, 0, 0, 0])
+      own.guest.write(TARGET, Uint8Array.from([0xb8, ...dword(round), 0xc3]))
+    })
+    expect(results).toEqual([1, 10, 20].flatMap((value) => Array.from({ length: 10 }, () => value)))
+    expect(machine.counter(INVALIDATIONS)).toBeGreaterThan(0)
+  })
+
   it('changes when the host stored more often than there is room to remember', () => {
     const { results, machine } = called(20, threshold, (own, round) => {
       if (round !== 10) return

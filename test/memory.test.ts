@@ -204,9 +204,9 @@ describeWhere(HAS_NATIVE && canMountHugePages(), 'root that may mount hugetlbfs,
   const withMount = (folder: string, argv: readonly string[], options = ''): string[] =>
     ['-m', 'sh', '-c', `mount -t hugetlbfs -o pagesize=2M${options} none "$0" && exec "$@"`, folder, process.execPath, MESOVIRT, ...argv]
 
-  function refusal(memory: string, options = ''): string {
+  function refusal(memory: string, options = '', more: readonly string[] = []): string {
     const folder = scratch(), mount = scratch()
-    const argv = [...bare(folder, { '-m': memory }), '-mem-path', mount]
+    const argv = [...bare(folder, { '-m': memory }), '-mem-path', mount, ...more]
     const { status, stdout, stderr } = spawnSync('unshare', withMount(mount, argv, options), { encoding: 'utf8', input: '', timeout: 120_000, killSignal: 'SIGKILL' })
     expect({ status, stdout }, stderr).toEqual({ status: 1, stdout: '' })
     return stderr.replace(mount, 'MOUNT')
@@ -250,6 +250,12 @@ describeWhere(HAS_NATIVE && canMountHugePages(), 'root that may mount hugetlbfs,
 
   it('divide the memory, or the size that does is named', () => {
     expect(refusal('129')).toBe('mesovirt: -mem-path MOUNT: its huge pages have 2 MiB each, and -m must be a multiple of that; use -m 130\n')
+  })
+
+  it('are for good: no balloon gives them back', () => {
+    resize(before + NEEDED)
+    expect(refusal('128', '', ['-device', 'virtio-balloon-device'])).toBe(
+      'mesovirt: -mem-path MOUNT: huge pages of hugetlbfs are set aside for good and cannot be given back; use another folder, or leave the balloon out\n')
   })
 
   it('that the mount is too small for are told', () => {

@@ -15,4 +15,4 @@ export const DESC_F_AVAIL = 1 << 7, DESC_F_USED = 1 << 15
 export const DESCRIPTOR_SIZE = 16
 
 /** Device types, section 5. */
-export const DEVICE_TYPE_NET = 1, DEVICE_TYPE_BLOCK = 2, DEVICE_TYPE_ENTROPY = 4
+export const DEVICE_TYPE_NET = 1, DEVICE_TYPE_BLOCK = 2, DEVICE_TYPE_ENTROPY = 4, DEVICE_TYPE_BALLOON = 5

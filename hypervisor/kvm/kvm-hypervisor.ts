@@ -112,7 +112,9 @@ export class KvmHypervisor implements Hypervisor {
       return this.#ram.views(start, size).map((bytes) => {
         const { address, sharedFd } = this.#ram
         const shared = sharedFd === undefined ? undefined : { fd: sharedFd, offset: start + done }
-        const block = { guestAddress: guestAddress + done, size: bytes.length, bytes, hostOffset: address + start + done, shared }
+        const from = start + done
+        const discard = (offset: number, length: number) => this.#ram.discard(from + offset, length)
+        const block = { guestAddress: guestAddress + done, size: bytes.length, bytes, hostOffset: address + from, shared, discard }
         done += bytes.length
         return block
       })

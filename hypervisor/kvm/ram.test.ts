@@ -102,6 +102,14 @@ describeKvm('guest RAM', () => {
     expect(guest.ram.contains(3 * GIB - 1, 2)).toBe(false)
   })
 
+  it.each([['of this process', {}], ['that others can map', { share: true }]])('that a balloon gave back is zeros for the guest, and memory again when it writes: memory %s', async (_, backing) => {
+    const guest = new Guest([{ guestAddress: 0, size: 16 * MIB }], backing)
+    expect(await guest.run(storeAndReport(8 * MIB, 0x1234_5678, 8 * MIB))).toBe(0x1234_5678)
+    expect(guest.ram.discard(8 * MIB, 4 * MIB)).toBe('zeros')
+    expect(await guest.run(storeAndReport(10 * MIB, 0x55aa_55aa, 8 * MIB))).toBe(0)
+    expect(guest.ram.readU32(10 * MIB)).toBe(0x55aa_55aa)
+  })
+
   it.each([['a WebAssembly memory', 16 * MIB, 16 * MIB], ['a mapping', 3 * GIB, 5 * GIB]])('in %s is shared on request: others see what the guest writes, at the offset of its block', async (_, low, high) => {
     const guest = new Guest([{ guestAddress: 0, size: low }, { guestAddress: 4 * GIB, size: high }], { share: true })
     const block = guest.hypervisor.ram.find(({ guestAddress }) => guestAddress === 4 * GIB)

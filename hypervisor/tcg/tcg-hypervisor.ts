@@ -8,6 +8,8 @@ import type { EventLine } from '../../address-space/bus.ts'
 import type { FlatView } from '../../address-space/flat-view.ts'
 import type { RamBlock } from '../../address-space/guest-memory.ts'
 import { MesovirtError } from '../../host/errors.ts'
+import { steadyAddressOf } from '../../host/ffi.ts'
+import { discardPages } from '../../host/ram.ts'
 import type { Ram } from '../../host/ram.ts'
 import type { AcceleratorStatistics, EntryState, Hypervisor, HypervisorOptions } from '../hypervisor.ts'
 import {
@@ -79,7 +81,9 @@ export class TcgHypervisor implements Hypervisor {
       const hostOffset = plan.ramOffsets[index] as number
       const shared = native?.sharedFd === undefined ? undefined : { fd: native.sharedFd, offset: hostOffset - plan.ramBase }
       const written = (offset: number, length: number): void => stores.written(hostOffset + offset, length)
-      return { guestAddress, size, hostOffset, bytes: new Uint8Array(this.#memory.buffer, hostOffset, size), shared, written }
+      const bytes = new Uint8Array(this.#memory.buffer, hostOffset, size)
+      const discard = (offset: number, length: number) => native?.discard(hostOffset - plan.ramBase + offset, length) ?? discardPages(steadyAddressOf(bytes) + offset, length)
+      return { guestAddress, size, hostOffset, bytes, shared, written, discard }
     })
     this.#threads = new VcpuThreads({
       mode, memory, cpus: this.cpus, apicIds: this.apicIds, clock: options.clock, translator: options.translator ?? 'on',

@@ -4,6 +4,7 @@ import type { ChardevConfig } from '../../device-model/chardev/open.ts'
 import type { NetdevConfig } from '../../device-model/net/open.ts'
 import type { RandomSourceConfig } from '../../device-model/random-source.ts'
 import type { BlockImageConfig, ReadErrorPolicy, WriteErrorPolicy } from '../../device-model/block/config.ts'
+import type { BalloonOptions } from '../../device-model/virtio/balloon.ts'
 import type { RngLimit } from '../../device-model/virtio/rng.ts'
 
 export type { ChardevConfig } from '../../device-model/chardev/open.ts'
@@ -124,8 +125,13 @@ export interface CardConfig extends CommonDeviceConfig {
   readonly mergeable: boolean
 }
 
+export interface BalloonConfig extends CommonDeviceConfig {
+  readonly kind: 'virtio-balloon'
+  readonly balloon: BalloonOptions
+}
+
 /** A device of -device. */
-export type DeviceConfig = RngConfig | DiskConfig | CardConfig
+export type DeviceConfig = RngConfig | BalloonConfig | DiskConfig | CardConfig
 
 /** An image of -drive or -blockdev, with what its disk takes over from it. */
 export interface ImageConfig extends BlockImageConfig {

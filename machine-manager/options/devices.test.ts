@@ -40,7 +40,14 @@ describe('-object and -device', () => {
     expect(devices[0]?.rings).toEqual({ packed: false, indirect: false, eventIndex: false })
   })
 
+  it('make a memory balloon, in the spellings of StratoVirt and QEMU', () => {
+    const balloon = { kind: 'virtio-balloon', id: 'b0', rings: ALL_RINGS, balloon: { deflateOnOom: true, freePageReporting: true } }
+    expect(configOf('-device virtio-balloon-device,id=b0,deflate-on-oom=true,free-page-reporting=on').devices).toEqual([balloon])
+    expect(configOf('-device {"driver":"virtio-balloon","id":"b0","deflate-on-oom":true,"free-page-reporting":true}').devices).toEqual([balloon])
+  })
+
   it.each([
+    ['-device virtio-balloon-device -device virtio-balloon-device,id=b', 'OPTION_CONFLICT', '-device virtio-balloon-device: is given 2 times, and a machine has one; leave the others out'],
     ['-device virtio-rng-device,rng=x', 'OPTION_MISSING', '-device virtio-rng-device rng=x: no object has this id; add -object rng-random,id=...'],
     ['-device virtio-rng-device,rng=rng1 -object rng-builtin,id=rng0', 'OPTION_MISSING', '-device virtio-rng-device rng=rng1: no object has this id; did you mean rng0?'],
     ['-object rng-random', 'OPTION_MISSING', '-object rng-random: needs id=; add it'],

@@ -27,6 +27,7 @@ export function objectConfig({ name, values }: NamedValues, where: string): Obje
 /** Readers of devices by name. A device of later work gets its row here, in table-devices.ts, and where machines are built: lifecycle.ts. */
 const READERS: Readonly<Record<string, (values: Values, rings: DeviceConfig['rings'], where: string) => DeviceConfig>> = {
   'virtio-rng-device': rngConfig,
+  'virtio-balloon-device': balloonConfig,
   'virtio-blk-device': diskConfig,
   'virtio-net-device': cardConfig,
 }
@@ -47,6 +48,11 @@ function rngConfig(values: Values, rings: DeviceConfig['rings'], where: string):
     kind: 'virtio-rng', id: values.text('id'), rng: values.text('rng'), rings,
     limit: bytes === undefined ? undefined : { bytes, periodMs: values.number('period') ?? DEFAULT_RNG_PERIOD_MS },
   }
+}
+
+function balloonConfig(values: Values, rings: DeviceConfig['rings']): DeviceConfig {
+  const balloon = { deflateOnOom: values.boolean('deflate-on-oom') ?? false, freePageReporting: values.boolean('free-page-reporting') ?? false }
+  return { kind: 'virtio-balloon', id: values.text('id'), rings, balloon }
 }
 
 /** What devices refer to. */
@@ -72,6 +78,8 @@ export function checkDevices(devices: readonly DeviceConfig[], { objects, images
     const hint = didYouMean(rng, ids) || '; add -object rng-random,id=...'
     throw optionError('OPTION_MISSING', `-device virtio-rng-device rng=${printable(rng, 60)}`, `no object has this id${hint}`)
   }
+  const balloons = devices.filter(({ kind }) => kind === 'virtio-balloon').length
+  if (balloons > 1) throw optionError('OPTION_CONFLICT', '-device virtio-balloon-device', `is given ${balloons} times, and a machine has one; leave the others out`)
   const others = devices.length - disks.length - cards.length
   if (others > MAX_OTHER_DEVICES) {
     throw optionError('OPTION_VALUE', '-device', `${others} devices beside disks and network cards are given, ${MAX_OTHER_DEVICES} are possible; leave some out`)

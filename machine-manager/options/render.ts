@@ -124,6 +124,7 @@ function renderDevice(device: DeviceConfig): string {
 function deviceMembers(device: DeviceConfig): Parameters<typeof pairs>[0] {
   switch (device.kind) {
     case 'virtio-rng': return { rng: device.rng, 'max-bytes': device.limit?.bytes, period: device.limit?.periodMs }
+    case 'virtio-balloon': return { 'deflate-on-oom': device.balloon.deflateOnOom, 'free-page-reporting': device.balloon.freePageReporting }
     case 'virtio-net': return {
       netdev: device.netdev, mac: device.mac === undefined ? undefined : formatMac(device.mac), mq: device.multiQueue, rx_queue_size: device.rxQueueSize, tx_queue_size: device.txQueueSize,
       host_mtu: device.mtu, csum: device.checksum, guest_csum: device.guestChecksum, gso: device.segmentation, mrg_rxbuf: device.mergeable,

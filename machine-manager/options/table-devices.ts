@@ -28,13 +28,19 @@ const VIRTIO_RNG: readonly SubOption[] = [
   { key: 'period', type: { kind: 'integer', min: 1, max: 2 ** 31 - 1 }, default: '65536', help: 'length of a period in milliseconds' },
 ]
 
+const VIRTIO_BALLOON: readonly SubOption[] = [
+  { key: 'deflate-on-oom', type: ON_OFF, default: 'off', help: 'the guest takes memory back rather than end a program for want of it' },
+  { key: 'free-page-reporting', type: ON_OFF, default: 'off', help: 'the guest gives pages back as they become free, without being asked' },
+]
+
 export const DEVICES: readonly Variant[] = [
   { name: 'virtio-rng-device', machines: LIGHT, help: 'random bytes of the host for the guest (/dev/hwrng)', sub: [...VIRTIO, ...VIRTIO_RNG] },
   { name: 'virtio-blk-device', aliases: ['virtio-blk'], machines: LIGHT, help: 'a disk (/dev/vda and so on, in the order of the command line)', sub: [...VIRTIO, ...VIRTIO_BLK] },
   { name: 'virtio-net-device', aliases: ['virtio-net'], machines: LIGHT, help: 'a network card (eth0 and so on, in the order of the command line)', sub: [...VIRTIO, ...VIRTIO_NET] },
-  ...family('virtio devices', STANDARD, 'virtio-rng-pci virtio-blk-pci virtio-net-pci'),
+  { name: 'virtio-balloon-device', aliases: ['virtio-balloon'], machines: LIGHT, help: 'gives memory of the guest back to the host, as QMP balloon asks for it', sub: [...VIRTIO, ...VIRTIO_BALLOON] },
+  ...family('virtio devices', STANDARD, 'virtio-rng-pci virtio-blk-pci virtio-net-pci virtio-balloon-pci'),
   ...onBothTransports('virtio devices',
-    'virtio-serial virtio-balloon virtio-mem virtio-pmem virtio-input virtio-multitouch virtio-gpu virtio-scsi'),
+    'virtio-serial virtio-mem virtio-pmem virtio-input virtio-multitouch virtio-gpu virtio-scsi'),
   ...family('virtio devices', ['microvm', 'q35', 'virt'], 'virtconsole virtserialport'),
   ...onBothTransports('vhost devices', 'vhost-vsock vhost-user-blk vhost-user-fs vhost-user-gpu'),
   ...family('PCI devices', STANDARD, 'pcie-root-port pcie-demo-dev'),

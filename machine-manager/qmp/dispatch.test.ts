@@ -93,11 +93,11 @@ describe('commands', () => {
   it('lists exactly these commands and events', async () => {
     const { run } = setup()
     expect((await run('query-commands') as { name: string }[]).map(({ name }) => name).sort()).toEqual([
-      'block_resize', 'block_set_io_throttle', 'blockdev-add', 'blockdev-del', 'cont', 'device_add', 'device_del', 'human-monitor-command',
-      'mesovirt-query-jit', 'netdev_add', 'netdev_del', 'qmp_capabilities', 'query-block', 'query-block-jobs', 'query-blockstats', 'query-chardev', 'query-commands',
+      'balloon', 'block_resize', 'block_set_io_throttle', 'blockdev-add', 'blockdev-del', 'cont', 'device_add', 'device_del', 'human-monitor-command',
+      'mesovirt-query-jit', 'netdev_add', 'netdev_del', 'qmp_capabilities', 'qom-get', 'qom-set', 'query-balloon', 'query-block', 'query-block-jobs', 'query-blockstats', 'query-chardev', 'query-commands',
       'query-cpus', 'query-cpus-fast', 'query-events', 'query-kvm', 'query-machines', 'query-name', 'query-named-block-nodes', 'query-status',
       'query-target', 'query-uuid', 'query-version', 'quit', 'set_link', 'stop', 'system_powerdown', 'system_reset', 'x-query-jit'])
-    expect((await run('query-events') as { name: string }[]).map(({ name }) => name).sort()).toEqual(['BLOCK_IO_ERROR', 'DEVICE_DELETED', 'POWERDOWN', 'RESET', 'RESUME', 'SHUTDOWN', 'STOP'])
+    expect((await run('query-events') as { name: string }[]).map(({ name }) => name).sort()).toEqual(['BALLOON_CHANGE', 'BLOCK_IO_ERROR', 'DEVICE_DELETED', 'POWERDOWN', 'RESET', 'RESUME', 'SHUTDOWN', 'STOP'])
   })
 
   it('sends the shapes of StratoVirt and QEMU, members in alphabetical order', async () => {
@@ -149,5 +149,43 @@ describe('commands', () => {
     const { vm, run } = setup()
     for (const name of ['system_reset', 'system_powerdown', 'quit']) expect(await run(name)).toEqual({})
     expect(vm.calls).toEqual(['reset', 'powerdown', 'quit'])
+  })
+})
+
+describe('the balloon', () => {
+  const PATH = '/machine/peripheral/balloon0'
+  it('is asked for memory, and tells of it', async () => {
+    const { vm, run } = setup()
+    await run('balloon', { value: 134_217_728 })
+    expect(vm.calls).toEqual(['balloon 134217728'])
+    expect(await run('query-balloon')).toEqual({ actual: 0x1000_0000 })
+  })
+
+  it('has the properties that libvirt reads and sets', async () => {
+    const { vm, run } = setup()
+    expect(await run('qom-get', { path: PATH, property: 'guest-stats' })).toEqual({ 'last-update': 1_700_000_000, 'stats': { 'stat-free-memory': 4096 } })
+    await run('qom-set', { path: PATH, property: 'guest-stats-polling-interval', value: 5 })
+    expect(vm.balloon?.pollSeconds).toBe(5)
+    expect(await run('qom-get', { path: 'balloon0', property: 'guest-stats-polling-interval' })).toBe(5)
+    expect(await run('qom-get', { path: PATH, property: 'deflate-on-oom' })).toBe(true)
+  })
+
+  it.each([
+    ['balloon', { value: 0 }, 'GenericError', "Parameter 'target' expects a size"],
+    ['qom-get', { path: '/machine', property: 'type' }, 'DeviceNotFound', "Device '/machine' not found"],
+    ['qom-get', { path: PATH, property: '__proto__' }, 'GenericError', "Property 'virtio-balloon-device.__proto__' not found"],
+    ['qom-set', { path: PATH, property: 'type', value: 1 }, 'GenericError', "Property 'virtio-balloon-device.type' is not writable"],
+    ['qom-set', { path: PATH, property: 'guest-stats-polling-interval', value: -1 }, 'GenericError', 'timer value must be 0 to 86400 seconds'],
+    ['qom-set', { path: PATH, property: 'guest-stats-polling-interval', value: '1' }, 'GenericError', "Invalid parameter type for 'guest-stats-polling-interval', expected: integer"],
+  ])('%s %j is refused', async (execute, args, errorClass, desc) => {
+    expect(JSON.parse(await setup().raw(JSON.stringify({ execute, arguments: args })))).toEqual({ error: { class: errorClass, desc } })
+  })
+
+  it('that is not there is not active', async () => {
+    const { vm, raw } = setup()
+    vm.balloon = undefined
+    for (const request of ['{"execute":"query-balloon"}', '{"execute":"balloon","arguments":{"value":1}}']) {
+      expect(JSON.parse(await raw(request))).toEqual({ error: { class: 'DeviceNotActive', desc: 'No balloon device has been activated' } })
+    }
   })
 })

@@ -12,6 +12,7 @@ export const EVENTS: readonly { readonly name: VmEvent['name']; readonly doc: st
   { name: 'RESUME', doc: 'The machine runs again.', data: '`{}`' },
   { name: 'RESET', doc: 'The machine was restarted.', data: '`{guest: boolean, reason: string}`' },
   { name: 'SHUTDOWN', doc: 'The machine has ended or is about to.', data: '`{guest: boolean, reason: string}`' },
+  { name: 'BALLOON_CHANGE', doc: 'The guest has handed memory over or taken some back; at most once a second.', data: '`{actual: integer}`: bytes of memory that it has' },
   { name: 'BLOCK_IO_ERROR', doc: 'A disk failed on the host\'s side; the machine stops where `action` is `stop`, and tries again at `cont`.',
     data: '`{action: "report" | "ignore" | "stop", device: string, node-name: string, nospace: boolean, operation: "read" | "write", reason: string}`' },
   { name: 'DEVICE_DELETED', doc: 'A device has gone, and its name and place are free.', data: '`{device: string, path: string}`' },

@@ -71,6 +71,11 @@ export class TestMachine implements VirtualMachine {
     unplug: async (id) => void this.calls.push(`unplug ${id}`),
   }
 
+  balloon: VirtualMachine['balloon'] = {
+    id: 'balloon0', options: { deflateOnOom: true, freePageReporting: false }, bytesLeft: 0x1000_0000, setTarget: (bytes) => void this.calls.push(`balloon ${bytes}`),
+    statistics: { stats: { 'stat-free-memory': 4096 }, lastUpdate: 1_700_000_000 }, pollSeconds: 0,
+  }
+
   readonly networks: NetworkControl = {
     list: () => [],
     setLink: (name, up) => void this.calls.push(`link ${name} ${up ? 'up' : 'down'}`),

@@ -15,6 +15,8 @@ import { cpuidTable } from '../../hypervisor/tcg/cpuid.ts'
 import { writeEntryState } from '../../hypervisor/tcg/debug.ts'
 import { HostStores } from '../../hypervisor/tcg/host-stores.ts'
 import { makeMemory, planMemory } from '../../hypervisor/tcg/memory-plan.ts'
+import { steadyAddressOf } from '../../host/ffi.ts'
+import { discardPages } from '../../host/ram.ts'
 import { wasm } from '../../host/wasm.ts'
 import type { WasmMemory } from '../../host/wasm.ts'
 import type { Core } from '../../hypervisor/tcg/worker-control.ts'
@@ -84,7 +86,10 @@ export class CoreMachine {
     }
     const stores = new HostStores(memory.buffer)
     const bytes = new Uint8Array(memory.buffer, plan.ramBase, ram)
-    this.guest = new GuestMemory([{ guestAddress: 0, size: ram, bytes, hostOffset: plan.ramBase, written: (offset, length) => stores.written(plan.ramBase + offset, length) }])
+    this.guest = new GuestMemory([{
+      guestAddress: 0, size: ram, bytes, hostOffset: plan.ramBase, written: (offset, length) => stores.written(plan.ramBase + offset, length),
+      discard: (offset, length) => discardPages(steadyAddressOf(bytes) + offset, length),
+    }])
     const state = loadKernel({ memory: this.guest, ramLow: ram, ramHigh: 0, kernel, ...initrd === undefined ? {} : { initrd }, commandLine, cpus })
     writeEntryState(view, CPU_AREA, state)
     for (let index = 0; index < cpus; index++) this.core.refreshCpu(CPU_AREA + index * CPU_STRIDE)

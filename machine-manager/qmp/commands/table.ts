@@ -1,5 +1,6 @@
 /** All QMP commands, in the order query-commands lists them, and the types that follow from them. */
 import type * as v from 'valibot'
+import { balloonCommands } from './balloon.ts'
 import { blockCommands } from './block.ts'
 import { informationCommands } from './information.ts'
 import { lifecycleCommands } from './lifecycle.ts'
@@ -7,7 +8,7 @@ import { monitorCommands } from './monitor.ts'
 import { networkCommands } from './network.ts'
 import type { Command } from './define.ts'
 
-const table = [...monitorCommands, ...lifecycleCommands, ...informationCommands, ...blockCommands, ...networkCommands] as const
+const table = [...monitorCommands, ...lifecycleCommands, ...informationCommands, ...blockCommands, ...networkCommands, ...balloonCommands] as const
 
 type TableCommand = (typeof table)[number]
 export type CommandName = TableCommand['name']
