@@ -19,19 +19,30 @@ export interface Clock {
   schedule(atNs: bigint, callback: () => void): Timer
 }
 
+/** What happens at the far end of a character device: a peer comes or goes, output has room again, a terminal has another size, somebody sends a break. */
+export type CharEvent = 'opened' | 'closed' | 'writable' | 'resized' | 'break'
+
+export interface TerminalSize { readonly columns: number; readonly rows: number }
+
 /** Host side of a character device. `write` never blocks: it queues up to a bound, then drops the oldest bytes and counts them. */
 export interface CharBackend {
   readonly label: string
-  /** 'stdio' | 'pty' | 'socket' | 'file' | 'null' */
+  /** 'stdio' | 'pty' | 'socket' | 'file' | 'pipe' | 'ringbuf' | 'null' */
   readonly kind: string
   /** As query-chardev prints it, e.g. `pty:/dev/pts/3`. */
   readonly filename: string
   readonly connected: boolean
+  /** False while much output waits for its reader: who must not lose any waits for 'writable'. Without it there is always room. */
+  readonly canWrite?: boolean
+  /** Of the terminal behind it, where there is one. */
+  readonly size?: TerminalSize | undefined
   /** The bytes are copied or sent before the call returns; the caller may reuse the array. */
   write(bytes: Uint8Array): void
   onInput(handler: ((bytes: Uint8Array) => void) | null): void
   /** false: keep input back in the backend. The start state is false. */
   setFlow(ready: boolean): void
+  /** Backends of which there is nothing to tell have none. */
+  onEvent?(handler: ((event: CharEvent) => void) | null): void
   close(): Promise<void>
 }
 

@@ -3,6 +3,8 @@
 /** What a backend may hand over before it obeys setFlow(false). */
 export const HELD_INPUT_LIMIT = 256 * 1024
 
+const NOTHING = new Uint8Array(0)
+
 export class HeldInput {
   #chunks: Uint8Array[] = []
   #offset = 0
@@ -22,16 +24,26 @@ export class HeldInput {
     return true
   }
 
+  /** A view of the oldest bytes that lie together; empty where there are none. */
+  peek(): Uint8Array {
+    return this.#chunks[0]?.subarray(this.#offset) ?? NOTHING
+  }
+
+  /** Takes the oldest `count` bytes off, at most as many as `peek` has shown. */
+  consume(count: number): void {
+    this.#offset += count
+    this.#length -= count
+    if (this.#offset !== this.#chunks[0]?.length) return
+    this.#chunks.shift()
+    this.#offset = 0
+  }
+
   /** The oldest byte, or undefined when there is none. */
   shift(): number | undefined {
     const chunk = this.#chunks[0]
     if (chunk === undefined) return undefined
-    const byte = chunk[this.#offset++]
-    this.#length--
-    if (this.#offset === chunk.length) {
-      this.#chunks.shift()
-      this.#offset = 0
-    }
+    const byte = chunk[this.#offset]
+    this.consume(1)
     return byte
   }
 

@@ -92,6 +92,7 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
       case 'virtio-blk': return disks.device(device)
       case 'virtio-net': return networks.device(device)
       case 'virtio-balloon': return device
+      case 'virtio-serial': return { ...device, ports: device.ports.map(({ chardev, ...port }) => ({ ...port, backend: backends.get(chardev) ?? missing(chardev) })) }
       case 'virtio-rng': {
         const { rng, ...rest } = device
         return { ...rest, source: (rng === undefined ? undefined : sources.get(rng)) ?? openSource({ kind: 'rng-builtin', id: 'rng' }) }
@@ -151,6 +152,10 @@ function ramBacking({ machine, memory }: VmConfig, onProgress: RamBacking['onPro
 function keepsAfterError({ actions, monitors }: VmConfig): boolean {
   if (actions.panic === undefined) return monitors.length > 0
   return actions.panic === 'pause' || actions.panic === 'none'
+}
+
+function missing(label: string): never {
+  throw new MesovirtError('CHARDEV_NAME', `no character device has the name ${label}`)
 }
 
 /** `boot    1.234567 s  user space reached (port 0x3ff, 2)` on standard error. */

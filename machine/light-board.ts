@@ -17,6 +17,7 @@ import type { Hypervisor, RamRequest } from '../hypervisor/hypervisor.ts'
 import { VirtioWindows } from './light-virtio.ts'
 import type { LightBalloon } from './light-balloon.ts'
 import type { LightCard } from './light-cards.ts'
+import type { LightConsole } from './light-consoles.ts'
 import type { LightDisk } from './light-disks.ts'
 import type { VirtioDeviceOptions } from './light-virtio.ts'
 import type { BlkError } from '../device-model/virtio/blk.ts'
@@ -78,6 +79,7 @@ export interface LightBoardOptions {
   readonly slots: boolean
   readonly onDiskError: (disk: LightDisk, error: BlkError) => void
   readonly onBalloonChange: (bytes: number) => void
+  readonly onPortChange: (id: string, isOpen: boolean) => void
   readonly log: (message: string) => void
 }
 
@@ -130,7 +132,8 @@ export class LightBoard {
     this.#uart = options.serial === undefined ? undefined : this.#addSerial(options.serial)
     this.ports.commit()
     this.#virtio = this.memory.transaction(() => new VirtioWindows(options.virtio, {
-      memoryRoot: this.memory.root, ram: this.ram, bus: this.bus, clock, events, repeatable: options.repeatable, line, onDiskError: options.onDiskError, onBalloonChange: options.onBalloonChange, slots: options.slots,
+      memoryRoot: this.memory.root, ram: this.ram, bus: this.bus, clock, events, repeatable: options.repeatable, line, onDiskError: options.onDiskError, onBalloonChange: options.onBalloonChange,
+      onPortChange: options.onPortChange, slots: options.slots,
     }))
   }
 
@@ -175,6 +178,11 @@ export class LightBoard {
 
   get balloon(): LightBalloon | undefined {
     return this.#virtio.balloon
+  }
+
+  /** Controllers of consoles and channels, in the order of the command line. */
+  get consoles(): readonly LightConsole[] {
+    return this.#virtio.consoles
   }
 
   pressPowerButton(): void {

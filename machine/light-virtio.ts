@@ -19,6 +19,8 @@ import { VirtioRng } from '../device-model/virtio/rng.ts'
 import type { RngLimit } from '../device-model/virtio/rng.ts'
 import { MesovirtError } from '../host/errors.ts'
 import { LightBalloon } from './light-balloon.ts'
+import { LightConsole } from './light-consoles.ts'
+import type { SerialPort } from './light-consoles.ts'
 import { emptyCard, LightCard } from './light-cards.ts'
 import { EMPTY_SLOT, LightDisk } from './light-disks.ts'
 
@@ -63,11 +65,19 @@ export interface VirtioBalloonOptions extends CommonOptions {
   readonly balloon: BalloonOptions
 }
 
+export interface VirtioSerialOptions extends CommonOptions {
+  readonly kind: 'virtio-serial'
+  /** 1..31 */
+  readonly maxPorts: number
+  /** The machine does not close their backends. */
+  readonly ports: readonly SerialPort[]
+}
+
 /** One virtio device of a machine. */
-export type VirtioDeviceOptions = VirtioRngOptions | VirtioBalloonOptions | VirtioBlkOptions | VirtioNetOptions
+export type VirtioDeviceOptions = VirtioRngOptions | VirtioBalloonOptions | VirtioBlkOptions | VirtioNetOptions | VirtioSerialOptions
 
 /** Which windows a kind of device sits in, and what there is when there are too many. */
-const WINDOWS_OF = { 'virtio-blk': 'disks', 'virtio-net': 'networkCards', 'virtio-rng': 'devices', 'virtio-balloon': 'devices' } as const
+const WINDOWS_OF = { 'virtio-blk': 'disks', 'virtio-net': 'networkCards', 'virtio-rng': 'devices', 'virtio-balloon': 'devices', 'virtio-serial': 'devices' } as const
 const NAMES = { disks: 'disks', networkCards: 'network cards', devices: 'virtio devices beside disks and network cards' } as const
 
 export interface VirtioWindow {
@@ -89,6 +99,8 @@ export interface VirtioBoard {
   onDiskError(disk: LightDisk, error: BlkError): void
   /** @param bytes of memory that are left to the guest; at most once a second */
   onBalloonChange(bytes: number): void
+  /** The guest has opened or closed a port. */
+  onPortChange(id: string, isOpen: boolean): void
   /** Every window for disks and network cards has one, empty or not, so that they can come and go. */
   readonly slots: boolean
 }
@@ -107,10 +119,12 @@ export class VirtioWindows {
   /** In ascending order of their slots. */
   readonly cards: readonly LightCard[]
   readonly balloon: LightBalloon | undefined
+  /** In the order of the command line. */
+  readonly consoles: readonly LightConsole[]
 
   /** @throws MesovirtError VIRTIO_WINDOWS for more devices than there are windows */
   constructor(devices: readonly VirtioDeviceOptions[], board: VirtioBoard) {
-    const slots: Slots = { disks: [], cards: [], balloons: [] }
+    const slots: Slots = { disks: [], cards: [], balloons: [], consoles: [] }
     this.devices = assignWindows(devices, board.slots).map(({ options, window }) => {
       const device = make(options, board, slots)
       return { window, mmio: place(device, options.rings, window, board) }
@@ -118,6 +132,7 @@ export class VirtioWindows {
     this.disks = slots.disks
     this.cards = slots.cards
     this.balloon = slots.balloons[0]
+    this.consoles = slots.consoles
   }
 
   /** Those that hold a device, in ascending order. */
@@ -177,9 +192,10 @@ interface Slots {
   readonly disks: LightDisk[]
   readonly cards: LightCard[]
   readonly balloons: LightBalloon[]
+  readonly consoles: LightConsole[]
 }
 
-function make(options: VirtioDeviceOptions, { clock, events, ram, onDiskError, onBalloonChange }: VirtioBoard, { disks, cards, balloons }: Slots): VirtioDevice {
+function make(options: VirtioDeviceOptions, { clock, events, ram, onDiskError, onBalloonChange, onPortChange }: VirtioBoard, { disks, cards, balloons, consoles }: Slots): VirtioDevice {
   switch (options.kind) {
     case 'virtio-rng': return VirtioRng.create({ source: options.source, limit: options.limit, clock, events })
     case 'virtio-balloon': {
@@ -199,6 +215,12 @@ function make(options: VirtioDeviceOptions, { clock, events, ram, onDiskError, o
       const card = new LightCard({ slot: cards.length, id, net, backend, events })
       cards.push(card)
       return card.device
+    }
+    case 'virtio-serial': {
+      const { id, maxPorts, ports } = options
+      const controller = new LightConsole({ id, maxPorts, ports, events, clock, onChange: onPortChange })
+      consoles.push(controller)
+      return controller.device
     }
   }
 }

@@ -16,6 +16,7 @@ import { LightBoard, LIGHT_MEMORY, splitRam } from './light-board.ts'
 import { announceWindows } from './light-virtio.ts'
 import type { LightBalloon } from './light-balloon.ts'
 import type { LightCard, PluggedNetwork } from './light-cards.ts'
+import type { LightConsole, SerialPort } from './light-consoles.ts'
 import type { LightDisk, PluggedDisk } from './light-disks.ts'
 import type { VirtioDeviceOptions } from './light-virtio.ts'
 
@@ -29,6 +30,7 @@ export type MachineEvent =
   | { readonly name: 'BLOCK_IO_ERROR'; readonly data: DiskErrorData }
   | { readonly name: 'BALLOON_CHANGE'; readonly data: { readonly actual: number } }
   | { readonly name: 'DEVICE_DELETED'; readonly data: { readonly device: string; readonly path: string } }
+  | { readonly name: 'VSERPORT_CHANGE'; readonly data: { readonly id: string; readonly open: boolean } }
   | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: ShutdownReason } }
 
 /** An operation on a disk failed on the host's side. */
@@ -141,6 +143,7 @@ export class LightMachine {
       slots: options.slots ?? false,
       onDiskError: (disk, error) => this.#onDiskError(disk, error),
       onBalloonChange: (actual) => this.#emit({ name: 'BALLOON_CHANGE', data: { actual } }),
+      onPortChange: (id, isOpen) => this.#emit({ name: 'VSERPORT_CHANGE', data: { id, open: isOpen } }),
     })
   }
 
@@ -277,6 +280,23 @@ export class LightMachine {
 
   get balloon(): LightBalloon | undefined {
     return this.board.balloon
+  }
+
+  /** Controllers of consoles and channels, in the order of the command line. */
+  get consoles(): readonly LightConsole[] {
+    return this.board.consoles
+  }
+
+  /** Adds a console or channel; the guest is told. @throws MesovirtError SERIAL_PORT */
+  plugPort(controller: LightConsole, port: Omit<SerialPort, 'nr'> & { readonly nr?: number | undefined }): void {
+    controller.plug(port)
+  }
+
+  /** Takes a console or channel out; the guest is told, and not asked. @returns what it was connected to */
+  unplugPort(controller: LightConsole, id: string): CharBackend | undefined {
+    const backend = controller.unplug(id)
+    this.#emit({ name: 'DEVICE_DELETED', data: { device: id, path: id } })
+    return backend
   }
 
   threadId(cpu: number): number {

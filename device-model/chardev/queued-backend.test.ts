@@ -9,7 +9,7 @@ class Recorder extends QueuedBackend {
   readonly filename = 'recorder'
   readonly steps: string[] = []
   protected readonly writer: OutputWriter = {
-    dropped: 7,
+    dropped: 7, queued: 0, onShrink: undefined,
     write: (bytes) => { this.steps.push(`write ${bytes.length}`) },
     drain: async (timeoutMs) => { this.steps.push(`drain ${timeoutMs}`) },
     stop: () => { this.steps.push('stop') },

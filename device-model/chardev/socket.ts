@@ -77,6 +77,7 @@ class SocketBackend extends QueuedBackend {
     socket.on('data', (bytes: Uint8Array) => this.gate.accept(bytes))
     socket.once('close', () => this.#disconnect(socket))
     this.gate.attach(socket)
+    this.emit('opened')
   }
 
   protected override async stopInput(): Promise<void> {
@@ -101,6 +102,8 @@ class SocketBackend extends QueuedBackend {
     this.writer = undefined
     this.#socket = undefined
     this.gate.attach(undefined)
+    this.outputShrunk()
+    this.emit('closed')
   }
 }
 

@@ -3,6 +3,7 @@ import { closeSync, constants, openSync } from 'node:fs'
 import { isatty, type ReadStream } from 'node:tty'
 import { onProcessEnd } from '../../host/cleanup.ts'
 import { enterRawMode, type RawTerminal } from '../../host/terminal.ts'
+import type { TerminalSize } from '../contracts.ts'
 import { EscapeFilter } from './escape.ts'
 import { QueuedBackend } from './queued-backend.ts'
 import { DescriptorWriter, StreamWriter, type OutputWriter } from './writers.ts'
@@ -46,9 +47,17 @@ export class StdioBackend extends QueuedBackend {
     // A terminal that hangs up and a pipe that breaks end the input, never the machine.
     this.#stdin.on('error', ignore)
     this.#stdin.resume()
+    if (process.stdout.isTTY) process.stdout.on('resize', this.#onResize)
+  }
+
+  /** Of the terminal that shows the output. */
+  get size(): TerminalSize | undefined {
+    const { isTTY, columns, rows } = process.stdout
+    return isTTY && columns > 0 && rows > 0 ? { columns, rows } : undefined
   }
 
   protected override stopInput(): void {
+    process.stdout.off('resize', this.#onResize)
     this.#stdin.off('data', this.#onData)
     this.#stdin.pause()
   }
@@ -58,6 +67,8 @@ export class StdioBackend extends QueuedBackend {
     this.#closeOutput()
     this.#terminal?.restore()
   }
+
+  readonly #onResize = (): void => this.emit('resized')
 
   readonly #onData = (bytes: Uint8Array): void => {
     const plain = this.#signal && this.#terminal !== undefined ? this.#takeSignals(bytes, this.#terminal) : bytes

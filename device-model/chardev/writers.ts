@@ -6,6 +6,10 @@ import { ByteQueue } from './byte-queue.ts'
 /** Takes output at any speed, keeps at most 1 MiB of it, drops the oldest beyond that. */
 export interface OutputWriter {
   readonly dropped: number
+  /** Bytes that wait for the peer. */
+  readonly queued: number
+  /** Called whenever the queue has shrunk. */
+  onShrink: (() => void) | undefined
   /** Copies the bytes. */
   write(bytes: Uint8Array): void
   /** Resolves when everything is written, or after `timeoutMs` when the peer does not read. */
@@ -23,7 +27,8 @@ export class StreamWriter implements OutputWriter {
   readonly #stream: Writable
   readonly #queue = new ByteQueue()
   readonly #drained = new Waiters()
-  #inFlight = false
+  onShrink: (() => void) | undefined
+  #inFlight = 0
   #stopped = false
 
   constructor(stream: Writable) {
@@ -34,6 +39,10 @@ export class StreamWriter implements OutputWriter {
     return this.#queue.dropped
   }
 
+  get queued(): number {
+    return this.#queue.length + this.#inFlight
+  }
+
   write(bytes: Uint8Array): void {
     if (this.#stopped || this.#stream.destroyed) return
     this.#queue.push(bytes)
@@ -41,7 +50,7 @@ export class StreamWriter implements OutputWriter {
   }
 
   drain(timeoutMs: number): Promise<void> {
-    return this.#drained.wait(!this.#inFlight && this.#queue.length === 0, timeoutMs)
+    return this.#drained.wait(this.queued === 0, timeoutMs)
   }
 
   stop(): void {
@@ -51,15 +60,16 @@ export class StreamWriter implements OutputWriter {
   }
 
   #pump(): void {
-    if (this.#inFlight || this.#stopped) return
+    if (this.#inFlight > 0 || this.#stopped) return
     const next = this.#queue.peek().slice(0, STREAM_CHUNK)
     if (next.length === 0) return this.#drained.release()
     this.#queue.consume(next.length)
-    this.#inFlight = true
+    this.#inFlight = next.length
     this.#stream.write(next, (error) => {
-      this.#inFlight = false
+      this.#inFlight = 0
       if (error) this.stop()
       else this.#pump()
+      this.onShrink?.()
     })
   }
 }
@@ -70,6 +80,7 @@ export class DescriptorWriter implements OutputWriter {
   readonly #onError: (error: unknown) => void
   readonly #queue = new ByteQueue()
   readonly #drained = new Waiters()
+  onShrink: (() => void) | undefined
   #retry: NodeJS.Timeout | undefined
   #stopped = false
 
@@ -81,6 +92,10 @@ export class DescriptorWriter implements OutputWriter {
 
   get dropped(): number {
     return this.#queue.dropped
+  }
+
+  get queued(): number {
+    return this.#queue.length
   }
 
   write(bytes: Uint8Array): void {
@@ -100,7 +115,10 @@ export class DescriptorWriter implements OutputWriter {
         const code = error instanceof Error && 'code' in error ? error.code : undefined
         if (code === 'EINTR') continue
         if (code === 'EAGAIN') {
-          this.#retry = setTimeout(() => this.flush(), RETRY_MS)
+          this.#retry = setTimeout(() => {
+            this.flush()
+            this.onShrink?.()
+          }, RETRY_MS)
           return
         }
         this.stop()

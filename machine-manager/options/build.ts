@@ -2,6 +2,8 @@
 import type { AcceleratorConfig, AcceleratorName, ActionConfig, BootConfig, ChardevConfig, ClockConfig, DeviceConfig, ImageConfig, LogConfig, MachineConfig, MonitorConfig,
   ObjectConfig, TraceEvent, VmConfig } from './config.ts'
 import { DEFAULT_CANDIDATES } from './config.ts'
+import { isPort, placePorts, portConfig } from './consoles.ts'
+import type { GivenPort } from './consoles.ts'
 import { checkDevices, deviceConfig, objectConfig } from './devices.ts'
 import { blockdevConfig, driveConfig, resolveImages } from './disks.ts'
 import { netdevConfig } from './networks.ts'
@@ -37,6 +39,7 @@ class Draft {
   readonly chardevs: OwnedChardev[] = []
   readonly objects: ObjectConfig[] = []
   readonly devices: DeviceConfig[] = []
+  readonly ports: GivenPort[] = []
   readonly images: ImageConfig[] = []
   readonly netdevs: NetdevConfig[] = []
   readonly nodes: ReferringNode[] = []
@@ -98,7 +101,8 @@ function collect(draft: Draft, { spec }: KnownOption, value: string | undefined)
         const node = blockdevConfig(named, where)
         if ('filename' in node) draft.images.push(node)
         else draft.nodes.push(node)
-      } else if (spec.name === 'device') draft.devices.push(deviceConfig(named, where))
+      } else if (spec.name === 'device' && isPort(named.name)) draft.ports.push(portConfig(named, where))
+      else if (spec.name === 'device') draft.devices.push(deviceConfig(named, where))
       return
     }
     case 'character-device':
@@ -190,7 +194,8 @@ function assemble(draft: Draft): BuiltConfig {
   checkChardevs(draft.chardevs, daemonize)
   checkReferences(draft)
   const images = resolveImages(draft.images, draft.nodes)
-  checkDevices(draft.devices, { objects: draft.objects, images, netdevs: draft.netdevs })
+  const devices = placePorts(draft.devices, draft.ports)
+  checkDevices(devices, { objects: draft.objects, images, netdevs: draft.netdevs })
   const accelerator = { ...acceleratorConfig(draft, notices), ...draft.translator === undefined ? {} : { translator: draft.translator }, ...draft.symbols === undefined ? {} : { symbols: draft.symbols }, ...draft.threads === undefined ? {} : { threads: draft.threads }, ...logItems(draft.plain.get('d')) }
   const memory = {
     size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]),
@@ -210,7 +215,7 @@ function assemble(draft: Draft): BuiltConfig {
     objects: draft.objects,
     images,
     netdevs: draft.netdevs,
-    devices: draft.devices,
+    devices,
     monitors: draft.monitors.map((monitor) => monitor.config),
     name: draft.values('name').text('guest'),
     uuid: uuid === undefined ? undefined : checkUuid(uuid),
@@ -231,7 +236,7 @@ function assemble(draft: Draft): BuiltConfig {
 function checkReferences(draft: Draft): void {
   const owners = new Map<string, string>()
   const users = [...(draft.serial === undefined ? [] : [draft.serial]),
-    ...draft.monitors.map(({ config, origin }) => ({ label: config.chardev, origin }))]
+    ...draft.monitors.map(({ config, origin }) => ({ label: config.chardev, origin })), ...draft.ports.map(({ chardev, origin }) => ({ label: chardev, origin }))]
   const labels = draft.chardevs.map((owned) => owned.config.label)
   const ids = new Set<string>()
   for (const { label, origin } of users) {

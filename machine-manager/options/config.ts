@@ -130,8 +130,24 @@ export interface BalloonConfig extends CommonDeviceConfig {
   readonly balloon: BalloonOptions
 }
 
+/** A console or channel on a controller. */
+export interface PortConfig {
+  readonly id: string | undefined
+  readonly isConsole: boolean
+  /** Label of its character device. */
+  readonly chardev: string
+  readonly name: string | undefined
+  readonly nr: number
+}
+
+export interface SerialConfig extends CommonDeviceConfig {
+  readonly kind: 'virtio-serial'
+  readonly maxPorts: number
+  readonly ports: readonly PortConfig[]
+}
+
 /** A device of -device. */
-export type DeviceConfig = RngConfig | BalloonConfig | DiskConfig | CardConfig
+export type DeviceConfig = RngConfig | BalloonConfig | DiskConfig | CardConfig | SerialConfig
 
 /** An image of -drive or -blockdev, with what its disk takes over from it. */
 export interface ImageConfig extends BlockImageConfig {

@@ -1,6 +1,7 @@
 /** -object and -device: from checked values to what the machine is built of, and what they mean together. */
 import type { NetdevConfig } from '../../device-model/net/open.ts'
 import type { DeviceConfig, ImageConfig, ObjectConfig } from './config.ts'
+import { serialConfig } from './consoles.ts'
 import { checkDisks, diskConfig } from './disks.ts'
 import { optionError, printable } from './errors.ts'
 import type { NamedValues, Values } from './interpret.ts'
@@ -30,6 +31,7 @@ const READERS: Readonly<Record<string, (values: Values, rings: DeviceConfig['rin
   'virtio-balloon-device': balloonConfig,
   'virtio-blk-device': diskConfig,
   'virtio-net-device': cardConfig,
+  'virtio-serial-device': serialConfig,
 }
 
 /** @throws MesovirtError OPTION_MISSING, OPTION_VALUE */
@@ -65,7 +67,7 @@ export interface Backends {
 /** Ids once, backends that exist, windows enough. @throws MesovirtError OPTION_CONFLICT, OPTION_MISSING, OPTION_VALUE */
 export function checkDevices(devices: readonly DeviceConfig[], { objects, images, netdevs }: Backends): void {
   checkUnique('-object', objects.map(({ id }) => id))
-  checkUnique('-device', devices.flatMap(({ id }) => id === undefined ? [] : [id]))
+  checkUnique('-device', devices.flatMap((device) => [device, ...device.kind === 'virtio-serial' ? device.ports : []]).flatMap(({ id }) => id === undefined ? [] : [id]))
   const disks = devices.filter((device) => device.kind === 'virtio-blk')
   checkDisks(disks, images)
   checkUnique('-netdev', netdevs.map(({ id }) => id))

@@ -246,7 +246,7 @@ describe('a mistake is one line that says what to do', () => {
     ['-uuid 1234', 'OPTION_VALUE', '-uuid 1234: not a UUID; write one as 123e4567-e89b-42d3-a456-426614174000'],
     [`-name ${'n'.repeat(256)}`, 'OPTION_VALUE', '-name guest=: the value has 256 bytes, at most 255 are allowed; shorten it'],
     [`-kernel k -append ${'a'.repeat(2048)}`, 'OPTION_VALUE', '-append: the kernel command line has 2048 bytes, Linux takes at most 2047; shorten it'],
-    ['-device virtio-serial-device,id=a', 'OPTION_LATER', '-device virtio-serial-device: virtio devices are not in this version'],
+    ['-device virtio-mem-device,id=a', 'OPTION_LATER', '-device virtio-mem-device: virtio devices are not in this version'],
     ['-device {"driver":"pcie-root-port"}', 'OPTION_LATER', '-device pcie-root-port: PCI devices are not in this version'],
     ['-device virtio-blk-devise', 'OPTION_UNKNOWN', '-device virtio-blk-devise: not known; did you mean virtio-blk-device?'],
     ['-device {"id":"x"}', 'OPTION_MISSING', '-device: needs a driver; write it first'],
@@ -428,7 +428,7 @@ describe('a configuration written out as a command line', () => {
     memory: fc.record({ size: fc.integer({ min: 32 * 1024, max: 3584 * 256 }).map((pages) => pages * 4096), path: fc.option(file, { nil: undefined }), preallocate: fc.boolean() }),
     boot: fc.record({ kernel: file, initrd: fc.option(file, { nil: undefined }),
       append: fc.string({ maxLength: 30 }).filter((value) => !value.includes('\0')) }),
-    chardevs: fc.uniqueArray(fc.tuple(label, chardev), { maxLength: 4,
+    chardevs: fc.uniqueArray(fc.tuple(label, chardev), { maxLength: 6,
       selector: ([id]) => id }).map((list): ChardevConfig[] => list.map(([id, config]) => ({ label: id, ...config }))),
     objects: fc.uniqueArray(fc.oneof(fc.record({ kind: fc.constant('rng-random' as const), id: text, filename: text }),
       fc.record({ kind: fc.constant('rng-builtin' as const), id: text })), { maxLength: 3, selector: ({ id }) => id }),
@@ -436,7 +436,10 @@ describe('a configuration written out as a command line', () => {
       kind: fc.constant('virtio-rng' as const), id: fc.option(text, { nil: undefined }),
       rings: fc.record({ packed: fc.boolean(), indirect: fc.boolean(), eventIndex: fc.boolean() }),
       limit: fc.option(fc.record({ bytes: fc.integer({ min: 1 }), periodMs: fc.integer({ min: 1 }) }), { nil: undefined }),
-    }), { maxLength: 5, selector: ({ id }) => id ?? {} }),
+    }), { maxLength: 4, selector: ({ id }) => id ?? {} }),
+    controllers: fc.array(fc.record({
+      kind: fc.constant('virtio-serial' as const), id: fc.constant(undefined), rings, maxPorts: fc.integer({ min: 4, max: 31 }), isConsole: fc.boolean(), name: fc.option(text, { nil: undefined }),
+    }), { maxLength: 1 }),
     images: fc.uniqueArray(image, { maxLength: 5, selector: ({ id }) => id }),
     disks: fc.array(disk, { maxLength: 4 }),
     netdevs: fc.uniqueArray(fc.tuple(text, netdev).map(([id, one]): NetdevConfig => ({ id, ...one })), { maxLength: 3, selector: ({ id }) => id }),
@@ -452,10 +455,13 @@ describe('a configuration written out as a command line', () => {
       shift: fc.integer({ min: 0, max: 10 }), sleep: fc.boolean() })),
     trace: fc.constantFrom<('boot')[]>([], ['boot']),
     pretty: fc.boolean(),
-  }).map(({ pretty, rngs, disks, cards, ...rest }) => ({
+  }).map(({ pretty, rngs, controllers, disks, cards, ...rest }) => ({
     ...rest,
     devices: [
       ...rngs.map((device, index) => ({ ...device, rng: rest.objects[index]?.id })),
+      ...controllers.map(({ isConsole, name, ...controller }) => ({
+        ...controller, ports: rest.chardevs.slice(3).map((config, index) => ({ id: undefined, isConsole, chardev: config.label, name, nr: index + 1 })),
+      })),
       ...rest.images.slice(0, disks.length).map(({ id }, index) => ({ ...(disks[index] as (typeof disks)[number]), drive: id })),
       ...rest.netdevs.slice(0, cards.length).map(({ id }, index) => ({ ...(cards[index] as (typeof cards)[number]), netdev: id })),
     ],

@@ -2,7 +2,7 @@
 import { formatMac } from '../../device-model/net/mac.ts'
 import type { NetdevConfig } from '../../device-model/net/open.ts'
 import type { HostForward } from '../../device-model/net/user.ts'
-import type { ChardevConfig, DeviceConfig, ImageConfig, MonitorConfig, VmConfig } from './config.ts'
+import type { ChardevConfig, DeviceConfig, ImageConfig, MonitorConfig, PortConfig, VmConfig } from './config.ts'
 import { renderKeyValues } from './grammar.ts'
 import type { KeyValue } from './grammar.ts'
 import { THROTTLE_KEYS } from './table-disks.ts'
@@ -36,7 +36,13 @@ export function renderArguments(config: VmConfig): string[] {
   for (const { kind, ...keys } of config.objects) add('object', renderKeyValues(pairs({ 'qom-type': kind, ...keys }), 'qom-type'))
   for (const image of config.images) add('drive', renderImage(image))
   for (const netdev of config.netdevs) add('netdev', renderNetdev(netdev))
-  for (const device of config.devices) add('device', renderDevice(device))
+  const [first] = config.devices.filter(({ kind }) => kind === 'virtio-serial')
+  for (const device of config.devices) {
+    add('device', renderDevice(device))
+    if (device.kind !== 'virtio-serial') continue
+    // The first is meant where no bus is named; another one with ports has an id.
+    for (const port of device.ports) add('device', renderPort(port, device === first ? undefined : `${device.id ?? ''}.0`))
+  }
   for (const monitor of config.monitors) add('mon', renderMonitor(monitor))
   // With its key, or a machine named help would print what -name accepts.
   if (config.name !== undefined) add('name', renderKeyValues([{ key: 'guest', value: config.name }]))
@@ -121,10 +127,15 @@ function renderDevice(device: DeviceConfig): string {
   }), 'driver')
 }
 
+function renderPort({ id, isConsole, chardev, name, nr }: PortConfig, bus: string | undefined): string {
+  return renderKeyValues(pairs({ driver: isConsole ? 'virtconsole' : 'virtserialport', id, chardev, name, nr, bus }), 'driver')
+}
+
 function deviceMembers(device: DeviceConfig): Parameters<typeof pairs>[0] {
   switch (device.kind) {
     case 'virtio-rng': return { rng: device.rng, 'max-bytes': device.limit?.bytes, period: device.limit?.periodMs }
     case 'virtio-balloon': return { 'deflate-on-oom': device.balloon.deflateOnOom, 'free-page-reporting': device.balloon.freePageReporting }
+    case 'virtio-serial': return { max_ports: device.maxPorts }
     case 'virtio-net': return {
       netdev: device.netdev, mac: device.mac === undefined ? undefined : formatMac(device.mac), mq: device.multiQueue, rx_queue_size: device.rxQueueSize, tx_queue_size: device.txQueueSize,
       host_mtu: device.mtu, csum: device.checksum, guest_csum: device.guestChecksum, gso: device.segmentation, mrg_rxbuf: device.mergeable,

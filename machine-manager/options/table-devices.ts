@@ -1,6 +1,6 @@
 /** Devices and objects, with the names of those that StratoVirt and QEMU have and later work brings: an error can then name the work instead of denying the name. */
 import type { MachineType, SubOption, Variant } from './option-types.ts'
-import { ID, ON_OFF, PATH, later } from './option-types.ts'
+import { ID, ON_OFF, PATH, TEXT_255, ignored, later } from './option-types.ts'
 import { VIRTIO_BLK } from './table-disks.ts'
 import { VIRTIO_NET } from './table-networks.ts'
 
@@ -33,15 +33,31 @@ const VIRTIO_BALLOON: readonly SubOption[] = [
   { key: 'free-page-reporting', type: ON_OFF, default: 'off', help: 'the guest gives pages back as they become free, without being asked' },
 ]
 
+const VIRTIO_SERIAL: readonly SubOption[] = [
+  { key: 'max_ports', aliases: ['max-ports'], type: { kind: 'integer', min: 1, max: 31 }, default: '31', help: 'how many consoles and channels it may have; with 1 a console only' },
+  { key: 'emergency-write', type: { kind: 'boolean', only: true }, help: 'only on', status: ignored('a kernel may always write to its console without a queue') },
+  { key: 'vectors', type: { kind: 'integer', min: 0, max: 2048 }, help: 'interrupts', status: ignored('a virtio-mmio device has one interrupt') },
+]
+
+const SERIAL_PORT: readonly SubOption[] = [
+  { key: 'id', type: ID, help: 'name of the port' },
+  { key: 'chardev', type: ID, help: 'the -chardev behind it', required: true },
+  { key: 'name', type: TEXT_255, help: 'name in the guest: /dev/virtio-ports/NAME' },
+  { key: 'nr', type: { kind: 'integer', min: 0, max: 30 }, help: 'number of the port; 0 is for a console. Default the first that is free' },
+  { key: 'bus', type: ID, help: 'the controller, as ID.0; default the first' },
+]
+
 export const DEVICES: readonly Variant[] = [
   { name: 'virtio-rng-device', machines: LIGHT, help: 'random bytes of the host for the guest (/dev/hwrng)', sub: [...VIRTIO, ...VIRTIO_RNG] },
   { name: 'virtio-blk-device', aliases: ['virtio-blk'], machines: LIGHT, help: 'a disk (/dev/vda and so on, in the order of the command line)', sub: [...VIRTIO, ...VIRTIO_BLK] },
   { name: 'virtio-net-device', aliases: ['virtio-net'], machines: LIGHT, help: 'a network card (eth0 and so on, in the order of the command line)', sub: [...VIRTIO, ...VIRTIO_NET] },
   { name: 'virtio-balloon-device', aliases: ['virtio-balloon'], machines: LIGHT, help: 'gives memory of the guest back to the host, as QMP balloon asks for it', sub: [...VIRTIO, ...VIRTIO_BALLOON] },
-  ...family('virtio devices', STANDARD, 'virtio-rng-pci virtio-blk-pci virtio-net-pci virtio-balloon-pci'),
+  { name: 'virtio-serial-device', aliases: ['virtio-serial'], machines: LIGHT, help: 'a controller of consoles and channels', sub: [...VIRTIO, ...VIRTIO_SERIAL] },
+  { name: 'virtconsole', machines: LIGHT, help: 'a console on a controller (/dev/hvc0 and so on)', sub: SERIAL_PORT },
+  { name: 'virtserialport', machines: LIGHT, help: 'a channel on a controller, for an agent (/dev/vport0p1 and so on)', sub: SERIAL_PORT },
+  ...family('virtio devices', STANDARD, 'virtio-rng-pci virtio-blk-pci virtio-net-pci virtio-balloon-pci virtio-serial-pci'),
   ...onBothTransports('virtio devices',
-    'virtio-serial virtio-mem virtio-pmem virtio-input virtio-multitouch virtio-gpu virtio-scsi'),
-  ...family('virtio devices', ['microvm', 'q35', 'virt'], 'virtconsole virtserialport'),
+    'virtio-mem virtio-pmem virtio-input virtio-multitouch virtio-gpu virtio-scsi'),
   ...onBothTransports('vhost devices', 'vhost-vsock vhost-user-blk vhost-user-fs vhost-user-gpu'),
   ...family('PCI devices', STANDARD, 'pcie-root-port pcie-demo-dev'),
   ...family('passed-through devices', STANDARD, 'vfio-pci'),

@@ -16,6 +16,7 @@ export const EVENTS: readonly { readonly name: VmEvent['name']; readonly doc: st
   { name: 'BLOCK_IO_ERROR', doc: 'A disk failed on the host\'s side; the machine stops where `action` is `stop`, and tries again at `cont`.',
     data: '`{action: "report" | "ignore" | "stop", device: string, node-name: string, nospace: boolean, operation: "read" | "write", reason: string}`' },
   { name: 'DEVICE_DELETED', doc: 'A device has gone, and its name and place are free.', data: '`{device: string, path: string}`' },
+  { name: 'VSERPORT_CHANGE', doc: 'The guest has opened or closed a console or channel; at most one a second for each.', data: '`{id: string, open: boolean}`' },
   { name: 'POWERDOWN', doc: 'The power button was pressed.', data: '`{}`' },
 ]
 

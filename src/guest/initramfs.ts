@@ -20,10 +20,12 @@ export const GREETING = 'Welcome to Linux'
 /**
  * Standard input of init is the console: every command that could read from it gets /dev/null instead, because what is typed or piped
  * during the boot belongs to the shell. A byte 2 to port 0x3ff marks "user space reached" for `-trace boot` (where the kernel has /dev/port).
+ * A kernel whose only console has its driver in a module (hvc0) starts init without any: it gets the console once the driver has found it.
  * Modules of virtio devices are loaded where such devices are announced, by ACPI or on the command line: they cost a boot 3 % of its instructions.
  */
 export const DEFAULT_INIT = `#!/bin/busybox sh
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=\${TERM:-vt100}
+{ true 3>&1; } 2>/dev/null || { late=1; exec </dev/null >/dev/null 2>&1; }
 {
   /bin/busybox mkdir -p /proc /sys /dev /tmp /run /usr/bin /usr/sbin
   /bin/busybox mount -t proc proc /proc
@@ -39,6 +41,11 @@ export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=\${TERM:-vt100}
   for module in /lib/modules/*.ko; do [ -e "$module" ] && insmod "$module"; done
   [ -d /etc/acpi ] && [ -e /dev/input/event0 ] && acpid -c /etc/acpi -p /run/acpid.pid -l /run/acpid.log
 } </dev/null
+if [ -n "$late" ]; then
+  tries=0
+  until { true </dev/console; } 2>/dev/null || [ $((tries += 1)) -gt 200 ]; do sleep 0.05; done
+  exec </dev/console >/dev/console 2>&1
+fi
 cd /root
 if [ -x /run-at-boot ]; then
   /run-at-boot

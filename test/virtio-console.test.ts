@@ -1,0 +1,83 @@
+/** Debian's stock driver uses our consoles and channels: hvc0 as the only console, an agent's channel both ways with a host that stops reading, ports that come and go. */
+import { createHash, randomBytes } from 'node:crypto'
+import path from 'node:path'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { fetchGuest } from '../src/guest/fetch-guest.ts'
+import { Qmp } from './support/qmp.ts'
+import { Transcript } from './support/transcript.ts'
+import { eventually, GREETING, linux, PROMPT, ROOT, Run, scratch, withMonitor } from './support/vm.ts'
+
+const BYTES = 2 ** 21
+const SERIAL = ['-device', 'virtio-serial-device,id=vs0']
+
+let initrd = ''
+beforeAll(async () => {
+  ({ initrd } = await fetchGuest({ cacheDir: path.join(ROOT, '.cache/guest'), flavour: 'cloud', modules: ['virtio_console'] }))
+}, 15000)
+
+const md5 = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex')
+const dial = (socket: string) => eventually(`a connection to ${socket}`, () => Qmp.dial({ path: socket }).catch(() => undefined))
+const onHvc = (args: readonly string[]) => linux({ args: ['-serial', 'none', ...args], initrd, append: 'console=hvc0 panic=1 quiet' })
+
+async function shutDown(vm: Run): Promise<void> {
+  vm.type('exit\n')
+  expect(await vm.end()).toEqual({ status: 0, signal: null })
+  expect(vm.err.all).toBe('')
+}
+
+describe('a virtconsole', () => {
+  it('is the only console of the cloud kernel: boots to a shell on hvc0 that answers, and powers off on exit', async () => {
+    const vm = new Run(onHvc(['-chardev', 'stdio,id=c0', ...SERIAL, '-device', 'virtconsole,chardev=c0,id=con0,nr=0']))
+    await vm.out.until(GREETING)
+    await vm.out.until(PROMPT)
+    expect(await vm.shell('tty; cat /sys/class/tty/console/active')).toBe('/dev/hvc0\nhvc0')
+    // Much at once, through buffers of the driver and of the host.
+    const much = await vm.shell('seq 1 5000 | md5sum; seq 1 5000')
+    const text = Array.from({ length: 5000 }, (_, index) => `${index + 1}\n`).join('')
+    expect(much).toBe(`${md5(Buffer.from(text))}  -\n${text.trim()}`)
+    await shutDown(vm)
+  })
+
+  it('takes the command line of Kata Containers: one controller, a server socket, packed rings or not', async () => {
+    const socket = path.join(scratch(), 'console.sock')
+    const vm = new Run(onHvc(['-device', 'virtio-serial-device,id=virtio-serial0,max_ports=1,packed=off', '-chardev', `socket,id=charconsole0,path=${socket},server,nowait`,
+      '-device', 'virtconsole,chardev=charconsole0,id=virtio-console0,nr=0']))
+    const client = await dial(socket)
+    const screen = new Transcript('the console')
+    client.setEncoding('utf8').on('data', (text: string) => screen.append(text))
+    await screen.until(PROMPT)
+    client.write('echo from-$((6 * 7)); exit\n')
+    await screen.until('from-42')
+    expect(await vm.end()).toEqual({ status: 0, signal: null })
+  })
+})
+
+describe('a virtserialport', () => {
+  it('is a channel of bytes both ways with a name, of which none is lost, also where the host stops reading', async () => {
+    const socket = path.join(scratch(), 'agent.sock')
+    const { vm, qmp } = await withMonitor(linux({ initrd, args: [...SERIAL, '-chardev', `socket,id=agent,path=${socket},server=on,wait=off`,
+      '-device', 'virtserialport,bus=vs0.0,nr=3,chardev=agent,name=org.example.agent,id=port0'] }))
+    await vm.out.until(PROMPT)
+    expect(await vm.shell('cat /sys/class/virtio-ports/vport*p3/name')).toBe('org.example.agent')
+    await vm.shell('port=$(echo /dev/vport*p3)')
+    const client = await dial(socket)
+
+    const toGuest = randomBytes(BYTES)
+    client.write(toGuest)
+    expect(await vm.shell(`head -c ${BYTES} $port | md5sum`)).toBe(`${md5(toGuest)}  -`)
+    expect((await qmp.event('VSERPORT_CHANGE')).data).toEqual({ id: 'port0', open: true })
+
+    client.pause()
+    const sum = await vm.shell(`dd if=/dev/urandom of=/tmp/data bs=64k count=${BYTES / 65536} 2>/dev/null; md5sum </tmp/data`)
+    await vm.shell('cat /tmp/data >$port & sleep 1')
+    const received: Buffer[] = []
+    client.on('data', (bytes: Buffer) => received.push(bytes))
+    client.resume()
+    await eventually('all of it', () => received.reduce((total, { length }) => total + length, 0) >= BYTES)
+    expect(`${md5(Buffer.concat(received))}  -`).toBe(sum)
+    client.destroy()
+    // The guest sees that its peer has gone: the end of the file.
+    expect(await vm.shell('wait; wc -c <$port')).toBe('0')
+    await shutDown(vm)
+  })
+})
