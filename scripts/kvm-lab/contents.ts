@@ -47,9 +47,9 @@ export function systemDisk(project: string, busybox: string, guests: Guests): Di
       ['/etc/nsswitch.conf', 'hosts: files\n'],
       ['/etc/profile', "export PS1='kvm-lab:\\w# '\n"],
     ]),
-    links: new Map(['sh', 'ls', 'cat', 'dmesg', 'ps', 'env', 'mkdir', 'rm', 'cp', 'mv', 'grep', 'sed', 'sleep', 'kill', 'mount', 'top', 'vi', 'less', 'head', 'tail', 'stty', 'uname', 'lsmod', 'id', 'date', 'time', 'free', 'taskset']
+    links: new Map(['sh', 'ls', 'cat', 'dmesg', 'ps', 'env', 'mkdir', 'rm', 'cp', 'mv', 'grep', 'sed', 'sleep', 'kill', 'mount', 'top', 'vi', 'less', 'head', 'tail', 'stty', 'uname', 'lsmod', 'id', 'date', 'time', 'free', 'taskset', 'unshare']
       .map((name): [string, string] => [`/bin/${name}`, 'busybox'])),
-    folders: ['proc', 'sys', 'dev', 'tmp', 'run', 'root', 'var/tmp'],
+    folders: ['proc', 'sys', 'dev', 'tmp', 'run', 'root', 'mnt', 'var/tmp'],
   }
 }
 

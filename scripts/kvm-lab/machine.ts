@@ -8,11 +8,16 @@ import { MesovirtError } from '../../host/errors.ts'
 import { writeCpio } from '../../src/guest/cpio.ts'
 import { buildInitramfs } from '../../src/guest/initramfs.ts'
 import type { LabKernel } from './kernel.ts'
+import { keepAwake, lookInside, MONITOR, SHELL } from './look.ts'
 
 /** What QEMU's isa-debug-exit makes of the byte that init writes: 2 * byte + 1. Init adds 16, so that no status of QEMU itself (0 and 1) can be meant. */
 const STATUS_OFFSET = 16
 /** Init writes this byte before the command's first. */
 const OUTPUT_BEGINS = 2
+/** Init writes this byte every few seconds as long as the lab's timers run; no text has it. */
+const HEARTBEAT = 0
+/** A busy box makes a lab slow, not this slow. */
+const HEARTBEAT_LIMIT_MS = 3 * 60_000
 const CONSOLE_TAIL_LINES = 60
 
 /**
@@ -44,7 +49,7 @@ export interface LabRun {
   /** Takes this terminal for itself. */
   readonly interactive: boolean
   readonly timeLimitMs: number
-  /** The lab is taken for dead after that much silence. */
+  /** The command is taken for stuck after that much silence. */
   readonly silenceLimitMs: number
   readonly onBegin: () => void
   readonly onOutput: (chunk: Buffer) => void
@@ -54,15 +59,17 @@ export interface LabResult { readonly status: number; readonly seconds: { readon
 
 /**
  * @returns the command's exit status
- * @throws MesovirtError LAB_DIED (with the end of its console), LAB_TIME
+ * @throws MesovirtError LAB_DIED: QEMU, the kernel or its timers stopped, through no doing of the command; LAB_TIME: the command did not end. With the end of the console
  */
 export async function runInLab(run: LabRun): Promise<LabResult> {
   const folder = fs.mkdtempSync(path.join(run.cache, `run-${process.pid}-`))
   const consoleFile = path.join(folder, 'console')
   const started = Date.now()
-  let begin = 0, lastOutput = started, isRunning = false
+  let begin = 0, lastOutput = started, lastBeat = started, isRunning = false
   let stopped: string | undefined
+  let isDead = false
   const { child, ended } = startQemu(run, folder, consoleFile)
+  const stopPulse = keepAwake(folder)
   const stop = (why: string) => {
     stopped ??= why
     child.kill('SIGKILL')
@@ -72,21 +79,38 @@ export async function runInLab(run: LabRun): Promise<LabResult> {
   signals.forEach((signal) => process.on(signal, onSignal))
   const onExit = () => child.kill('SIGKILL')
   process.on('exit', onExit)
+  let isLooking = false
+  const lookAndStop = (why: string) => {
+    if (isLooking) return
+    isLooking = true
+    void stopPulse().then(() => lookInside(folder)).then((seen) => {
+      fs.appendFileSync(consoleFile, seen)
+      stop(why)
+    })
+  }
   const watch = setInterval(() => {
     const now = Date.now()
-    if (now - started > run.timeLimitMs) stop(`it ran for more than ${run.timeLimitMs / 60_000} minutes`)
-    if (!run.interactive && now - lastOutput > run.silenceLimitMs) stop(`it was silent for ${run.silenceLimitMs / 60_000} minutes`)
+    if (now - started > run.timeLimitMs) lookAndStop(`it ran for more than ${run.timeLimitMs / 60_000} minutes`)
+    if (run.interactive) return
+    if (now - lastBeat > HEARTBEAT_LIMIT_MS) {
+      isDead = true
+      lookAndStop(`its timers stood still for ${HEARTBEAT_LIMIT_MS / 60_000} minutes`)
+    } else if (now - lastOutput > run.silenceLimitMs) {
+      lookAndStop(`its command was silent for ${run.silenceLimitMs / 60_000} minutes`)
+    }
   }, 500)
   child.stdout?.on('data', (chunk: Buffer) => {
-    lastOutput = Date.now()
-    let output = chunk
+    lastBeat = Date.now()
+    let output = run.interactive ? chunk : withoutHeartbeats(chunk)
+    if (output.length === 0) return
+    lastOutput = lastBeat
     if (!isRunning) {
-      const at = chunk.indexOf(OUTPUT_BEGINS)
+      const at = output.indexOf(OUTPUT_BEGINS)
       if (at < 0) return
       isRunning = true
       begin = Date.now() - started
       run.onBegin()
-      output = chunk.subarray(at + 1)
+      output = output.subarray(at + 1)
     }
     if (output.length > 0) run.onOutput(output)
   })
@@ -103,9 +127,10 @@ export async function runInLab(run: LabRun): Promise<LabResult> {
     const kept = path.join(run.cache, 'last-console.log')
     if (fs.existsSync(consoleFile)) fs.copyFileSync(consoleFile, kept)
     const why = stopped ?? (code === 0 ? 'its kernel stopped or restarted the machine' : `QEMU ended by ${signal ?? `status ${code}`}`)
-    throw new MesovirtError(stopped === undefined ? 'LAB_DIED' : 'LAB_TIME', `the lab did not finish: ${why}; its console is in ${kept}${errors}${tail(consoleFile)}`)
+    throw new MesovirtError(stopped === undefined || isDead ? 'LAB_DIED' : 'LAB_TIME', `the lab did not finish: ${why}; its console is in ${kept}${errors}${tail(consoleFile)}`)
   } finally {
     clearInterval(watch)
+    void stopPulse()
     signals.forEach((signal) => process.off(signal, onSignal))
     process.off('exit', onExit)
     fs.rmSync(folder, { recursive: true, force: true })
@@ -133,12 +158,15 @@ function startQemu(run: LabRun, folder: string, consoleFile: string): Qemu {
     '-kernel', run.kernel.image, '-initrd', initrd, '-append', KERNEL_ARGUMENTS.join(' '),
     '-chardev', `file,id=console,path=${consoleFile.replaceAll(',', ',,')}`, '-serial', 'chardev:console',
     '-chardev', `stdio,id=output,signal=off${run.interactive ? ',mux=on' : ''}`, '-serial', 'chardev:output',
+    '-chardev', `socket,id=shell,path=${SHELL},server=on,wait=off`, '-serial', 'chardev:shell',
+    '-chardev', `socket,id=monitor,path=${MONITOR},server=on,wait=off`, '-mon', 'chardev=monitor',
     ...disk('system', run.systemDisk), ...disk('project', run.projectDisk),
     '-device', 'isa-debug-exit']
   // QEMU goes when we go, even if we are killed without a chance to say so. (setpriv is util-linux, which Debian always has.)
   const [program, ...args] = hasSetpriv() ? ['setpriv', '--pdeathsig', 'KILL', ...qemu] : qemu
   const child = spawn(program as string, args, {
     stdio: run.interactive ? ['inherit', 'inherit', 'pipe'] : ['ignore', 'pipe', 'pipe'],
+    cwd: folder, // whose path may be too long for a socket's name
     env: { ...process.env, TMPDIR: folder }, // where the disks' changes go
   })
   let errors = ''
@@ -167,6 +195,10 @@ function buildInitrd({ busybox, kernel, command, settings, interactive }: LabRun
     ...interactive ? [{ path: 'interactive', type: 'file', content: '' } as const] : [],
   ])
   return Buffer.concat([base, gzipSync(own)])
+}
+
+function withoutHeartbeats(chunk: Buffer): Buffer {
+  return chunk.includes(HEARTBEAT) ? Buffer.from(chunk.filter((byte) => byte !== HEARTBEAT)) : chunk
 }
 
 /** QEMU says on every start which features of the named CPU its software CPU lacks. */

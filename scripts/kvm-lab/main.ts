@@ -24,6 +24,8 @@ const SILENCE_LIMIT_MS = 20 * 60_000
 const PASSED_ON = ['CI', 'FORCE_COLOR', 'NO_COLOR', 'COLORTERM', 'TERM', 'DEBUG']
 /** The longest test file is about a third of all. */
 const MOST_LABS = 3
+/** A lab starts in 20 s; one that dies costs no more than a part. */
+const PARTS_PER_LAB = 3
 const HOST_KEEPS_MB = 1024
 /** Tests failed: 1. The lab did: 2. */
 const LAB_FAILED = 2
@@ -101,7 +103,7 @@ async function runInside({ task, cpus, memoryMb, timeLimitMinutes, labs: wanted 
     settings: `project=${quote(project)}\npackages=${PACKAGES_FOLDER}\n`,
     timeLimitMs: interactive ? Infinity : timeLimitMinutes * 60_000, silenceLimitMs: SILENCE_LIMIT_MS, onBegin, onOutput,
   })
-  if (task.kind === 'tests' && labs > 1) return runShards(task, labs, run)
+  if (task.kind === 'tests' && labs > 1) return runParts(task, labs, run)
   log.step('starting the lab')
   const { status, seconds } = await run(task, () => log.done(), (chunk) => process.stdout.write(chunk))
   log.done()
@@ -115,25 +117,53 @@ function endOf(lab: string, status: number, { begin, total }: LabResult['seconds
 
 type Run = (task: LabOptions['task'], onBegin: () => void, onOutput: (chunk: Buffer) => void) => Promise<LabResult>
 
-/** The tests in several labs side by side: their lines mix, each line is whole. @returns 0 when all passed; a lab that did not finish rejects */
-async function runShards(task: Extract<LabOptions['task'], { kind: 'tests' }>, labs: number, run: Run): Promise<number> {
-  say(`the tests are divided among ${labs} labs`)
-  const results = await Promise.allSettled(Array.from({ length: labs }, async (_, index) => {
-    let rest = ''
-    const decoder = new StringDecoder('utf8')
-    const { status, seconds } = await run({ ...task, vitest: [...task.vitest, `--shard=${index + 1}/${labs}`] }, () => undefined, (chunk) => {
+/**
+ * The tests in parts, as many at a time as there are labs: their lines mix, each line is whole. A lab that died through no doing of a test gets a second try,
+ * and says so.
+ * @returns 0 when all passed; a lab that did not finish rejects
+ */
+async function runParts(task: Extract<LabOptions['task'], { kind: 'tests' }>, labs: number, run: Run): Promise<number> {
+  const parts = labs * PARTS_PER_LAB
+  say(`the tests are divided into ${parts} parts, ${labs} at a time`)
+  let next = 1, worst = 0, again = 0
+  const lane = async () => {
+    while (next <= parts) {
+      const part = next++
+      const attempt = async () => {
+        const lines = wholeLines()
+        const { status, seconds } = await run({ ...task, vitest: [...task.vitest, `--shard=${part}/${parts}`] }, () => undefined, lines.write).finally(lines.end)
+        say(endOf(`part ${part} of ${parts}`, status, seconds))
+        worst = Math.max(worst, status)
+      }
+      await attempt().catch((error: unknown) => {
+        if (!(error instanceof MesovirtError) || error.code !== 'LAB_DIED') throw error
+        again++
+        say(`${error.message}\nmesovirt: part ${part} of ${parts} is run again, from its beginning`)
+        return attempt()
+      })
+    }
+  }
+  const results = await Promise.allSettled(Array.from({ length: labs }, lane))
+  if (again > 0) say(`${again} of ${parts} parts needed a second lab, because the first one died`)
+  const broken = results.find((result) => result.status === 'rejected')
+  if (broken !== undefined) throw broken.reason
+  return worst
+}
+
+function wholeLines(): { write(chunk: Buffer): void; end(): void } {
+  let rest = ''
+  const decoder = new StringDecoder('utf8')
+  return {
+    write(chunk) {
       const text = rest + decoder.write(chunk)
       const end = text.lastIndexOf('\n') + 1
       process.stdout.write(text.slice(0, end))
       rest = text.slice(end)
-    })
-    if (rest !== '') process.stdout.write(`${rest}\n`)
-    say(endOf(`lab ${index + 1} of ${labs}`, status, seconds))
-    return status
-  }))
-  const broken = results.find((result) => result.status === 'rejected')
-  if (broken !== undefined) throw broken.reason
-  return Math.max(...results.map((result) => result.status === 'fulfilled' ? result.value : LAB_FAILED))
+    },
+    end() {
+      if (rest !== '') process.stdout.write(`${rest}\n`)
+    },
+  }
 }
 
 /** The shell script that the lab runs. */

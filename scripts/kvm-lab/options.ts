@@ -21,7 +21,7 @@ Runs the tests on KVM: on this machine's where its processor offers it, else in 
   --exec COMMAND...  one command in the lab, e.g. --exec node dist/mesovirt.js -version
   --cpus N           processors of the lab (1)
   --memory MB        memory of the lab (3072)
-  --labs N           labs among which the tests are divided (as many as fit, up to 3, when all tests run; else 1)
+  --labs N           labs at a time, among which the tests are divided (as many as fit, up to 3, when all tests run; else 1)
   --time-limit MIN   a lab that takes longer is ended and has failed (90)
 `
 
