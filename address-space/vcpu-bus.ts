@@ -42,8 +42,8 @@ export class VcpuBus {
   readonly #spinMilliseconds: number
   readonly #wait: (() => void) | undefined
   #table: DecisionTable | undefined
-  /** calls left that spin shortly */
-  #shortSpins = 0
+  /** calls left that spin shortly, of those that woke main and of those that found it awake: that a sleeper takes long says nothing of one that looks */
+  readonly #shortSpins = { asleep: 0, awake: 0 }
 
   constructor(connection: BusConnection, options: VcpuBusOptions = {}) {
     this.#words = new Int32Array(connection.buffer)
@@ -129,9 +129,12 @@ export class VcpuBus {
     return true
   }
 
-  #tellMain(): void {
+  /** @returns how it was found */
+  #tellMain(): 'asleep' | 'awake' {
     const words = this.#words
-    if (Atomics.load(words, TOLD) === 0 && Atomics.exchange(words, TOLD, 1) === 0) this.#port.postMessage(0)
+    if (Atomics.load(words, TOLD) !== 0 || Atomics.exchange(words, TOLD, 1) !== 0) return 'awake'
+    this.#port.postMessage(0)
+    return 'asleep'
   }
 
   /** The result is left in the value words of the mailbox. */
@@ -145,8 +148,7 @@ export class VcpuBus {
     words[slot + S_VALUE_LOW] = valueLow
     words[slot + S_VALUE_HIGH] = valueHigh
     Atomics.store(words, slot + S_STATUS, STATUS_REQUEST)
-    if (!this.aborted) this.#tellMain()
-    if (!this.#awaitReply()) {
+    if (this.aborted || !this.#awaitReply(this.#tellMain())) {
       words[slot + S_VALUE_LOW] = -1
       words[slot + S_VALUE_HIGH] = -1
     }
@@ -154,16 +156,17 @@ export class VcpuBus {
   }
 
   /** False if main quit instead of replying. */
-  #awaitReply(): boolean {
+  #awaitReply(main: 'asleep' | 'awake'): boolean {
     const words = this.#words
     const status = this.#slot + S_STATUS
-    const spin = this.#shortSpins > 0 ? Math.min(SHORT_SPIN_MILLISECONDS, this.#spinMilliseconds) : this.#spinMilliseconds
+    const short = this.#shortSpins
+    const spin = short[main] > 0 ? Math.min(SHORT_SPIN_MILLISECONDS, this.#spinMilliseconds) : this.#spinMilliseconds
     let reads = 0
     let deadline = 0
     let slept = false
     for (;;) {
       if (Atomics.load(words, status) === STATUS_DONE) {
-        if (!slept) this.#shortSpins = 0
+        if (!slept) short[main] = 0
         return true
       }
       if (Atomics.load(words, ABORTED) === 1) return false
@@ -175,7 +178,7 @@ export class VcpuBus {
       const now = performance.now()
       if (deadline === 0) deadline = now + spin
       if (now < deadline) continue
-      if (!slept) this.#shortSpins = this.#shortSpins > 0 ? this.#shortSpins - 1 : PROBE_INTERVAL - 1
+      if (!slept) short[main] = short[main] > 0 ? short[main] - 1 : PROBE_INTERVAL - 1
       slept = true
       Atomics.store(words, this.#slot + S_SLEEPING, 1)
       Atomics.wait(words, status, STATUS_REQUEST, SLEEP_MILLISECONDS)
