@@ -49,7 +49,7 @@ export const kvm: Bench = async (context) => {
 async function exits(context: Context, folder: string): Promise<Figure[]> {
   const child = path.join(folder, 'child.mjs')
   await build({ entryPoints: [path.join('bench', 'kvm-child.ts')], outfile: child, bundle: true, platform: 'node', format: 'esm', target: 'node20', packages: 'external', logLevel: 'warning' })
-  fs.symlinkSync(path.join(context.build.dist, 'kvm-vcpu-worker.cjs'), path.join(folder, 'kvm-vcpu-worker.cjs'))
+  fs.symlinkSync(path.join(context.build.dist, 'kvm-vcpu-worker.js'), path.join(folder, 'kvm-vcpu-worker.js'))
   const peer = compilePeer(context)
   const ours: ChildResult[] = []
   const theirs = new Map<string, number[]>()

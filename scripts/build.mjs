@@ -1,4 +1,4 @@
-// Builds dist/: core.wasm (AssemblyScript), the CLI bundle, worker bundles, the library entry and its types.
+// Builds dist/: core.wasm (AssemblyScript), the program, its workers and V8's code of it, the library and its types.
 // `node scripts/build.mjs [--no-types] [--force-core]`. core.wasm is rebuilt only when its sources changed (hash kept beside it).
 import { createHash } from 'node:crypto'
 import { spawnSync } from 'node:child_process'
@@ -6,7 +6,6 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { build } from 'esbuild'
 import { ascArguments, CORE } from './asc-options.mjs'
-import { mergeChunks } from './merge-chunks.mjs'
 
 const root = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '..')
 process.chdir(root)
@@ -40,28 +39,17 @@ async function buildCore() {
   fs.writeFileSync(stamp, digest)
 }
 
-const bundles = {
-  'src/mesovirt.ts': 'dist/mesovirt.js',
-  'src/index.ts': 'dist/index.js',
-  'hypervisor/tcg/vcpu-worker.ts': 'dist/tcg-vcpu-worker.js',
-  'hypervisor/tcg/own-vcpu-worker.ts': 'dist/tcg-own-vcpu-worker.js',
-  'hypervisor/tcg/translator/worker.ts': 'dist/tcg-translator-worker.js',
-}
-
-/** What every launch needs, and what one on kvm needs besides. */
-const launches = [
-  {
-    name: 'launch.js',
-    roots: ['src/cli-launch.ts', 'machine-manager/options/validate.ts', 'machine-manager/log.ts', 'machine-manager/lifecycle.ts', 'device-model/chardev/stdio.ts'],
-  },
-  { name: 'launch-kvm.js', roots: ['hypervisor/kvm/kvm-hypervisor.ts'] },
-]
-
 /**
- * Workers that a start waits for: one file without import statements each, which Node has running 10 ms earlier than modules in chunks.
+ * The program and its workers: one file without import statements each, which Node has running 10 ms earlier than modules in chunks, and which V8 can keep
+ * compiled code of. What a launch does not need stays uncompiled in it until it is asked for.
  */
 const scripts = {
-  'hypervisor/kvm/vcpu-worker.ts': 'dist/kvm-vcpu-worker.cjs',
+  'src/bin.ts': 'mesovirt.js',
+  'src/mesovirt.ts': 'program.js',
+  'hypervisor/tcg/vcpu-worker.ts': 'tcg-vcpu-worker.js',
+  'hypervisor/tcg/own-vcpu-worker.ts': 'tcg-own-vcpu-worker.js',
+  'hypervisor/tcg/translator/worker.ts': 'tcg-translator-worker.js',
+  'hypervisor/kvm/vcpu-worker.ts': 'kvm-vcpu-worker.js',
 }
 
 /** The decode tables must end below the control words at 64 KiB (core/layout.ts): walks the wasm sections to the data segments. */
@@ -84,37 +72,32 @@ function checkStaticData(wasm) {
 
 async function buildBundles() {
   say('bundling ...')
-  for (const name of fs.readdirSync('dist')) if (/^chunk-.*\.js(\.map)?$/.test(name)) fs.rmSync(`dist/${name}`)
-  // Splitting keeps the lazy imports lazy: `-help` must not pay for QMP, QMP not for the boot loader.
+  for (const name of fs.readdirSync('dist')) if (/\.(js|mjs|cjs|map|code)$/.test(name)) fs.rmSync(`dist/${name}`)
   const options = {
-    bundle: true, platform: 'node', format: 'esm', target: 'node20', external: ['koffi', 'node-pty'], sourcemap: true, minifySyntax: true, legalComments: 'none', logLevel: 'warning',
+    bundle: true, platform: 'node', target: 'node20', external: ['koffi', 'node-pty'], sourcemap: true, minifySyntax: true, legalComments: 'none', logLevel: 'warning',
   }
-  const { metafile } = await build({
-    ...options, metafile: true,
-    entryPoints: Object.entries(bundles).filter(([entry]) => fs.existsSync(entry)).map(([entry, out]) => ({ in: entry, out: path.basename(out, '.js') })),
-    outdir: 'dist', splitting: true, chunkNames: 'chunk-[hash]',
-    banner: { js: "import { createRequire as mesovirtCreateRequire } from 'node:module'; const require = mesovirtCreateRequire(import.meta.url);" },
-  })
-  await mergeChunks('dist', metafile, launches, options)
-  for (const [entry, outfile] of Object.entries(scripts)) {
-    await build({
-      ...options, entryPoints: [entry], outfile, format: 'cjs', define: { 'import.meta.url': 'mesovirtUrl' },
-      banner: { js: "const mesovirtUrl = require('node:url').pathToFileURL(__filename).href;" },
-    })
-    fs.rmSync(outfile.replace(/cjs$/, 'js'), { force: true })
-    fs.rmSync(outfile.replace(/cjs$/, 'js.map'), { force: true })
-  }
-  if (fs.existsSync('dist/mesovirt.js')) {
-    const text = fs.readFileSync('dist/mesovirt.js', 'utf8')
-    if (!text.startsWith('#!')) fs.writeFileSync('dist/mesovirt.js', `#!/usr/bin/env node\n${text}`)
-    fs.chmodSync('dist/mesovirt.js', 0o755)
-  }
+  await Promise.all([
+    // Splitting keeps the library's lazy imports lazy.
+    build({
+      ...options, format: 'esm', entryPoints: ['src/index.ts'], outdir: 'dist', splitting: true, chunkNames: 'chunk-[hash]', outExtension: { '.js': '.mjs' },
+      banner: { js: "import { createRequire as mesovirtCreateRequire } from 'node:module'; const require = mesovirtCreateRequire(import.meta.url);" },
+    }),
+    ...Object.entries(scripts).map(([entry, name]) => build({
+      ...options, format: 'cjs', entryPoints: [entry], outfile: `dist/${name}`, supported: { 'dynamic-import': false }, define: { 'import.meta.url': 'mesovirtUrl' },
+      banner: { js: `${entry === 'src/bin.ts' ? '#!/usr/bin/env node' : "const mesovirtUrl = require('node:url').pathToFileURL(__filename).href;"}` },
+    })),
+  ])
+  fs.chmodSync('dist/mesovirt.js', 0o755)
+  fs.writeFileSync('dist/package.json', '{ "type": "commonjs" }\n')
+  say('keeping compiled code ...')
+  runNode(['scripts/ts.mjs', 'scripts/code-cache.ts'])
 }
 
 function buildTypes() {
   if (options.has('--no-types')) return
   say('emitting types ...')
   runNode(['node_modules/typescript/bin/tsc', '-p', 'tsconfig.types.json'])
+  fs.writeFileSync('dist/types/package.json', '{ "type": "module" }\n') // of the library, not of the scripts above them
 }
 
 await buildCore()

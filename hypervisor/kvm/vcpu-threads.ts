@@ -101,7 +101,7 @@ export class VcpuThreads {
   #startThread(index: number): void {
     const workerData: WorkerStart = { index, control: this.#control.buffer as SharedArrayBuffer }
     // It reads no environment; a copy of it would cost each thread 0.1 MiB.
-    const worker = new Worker(distFile('kvm-vcpu-worker.cjs'), { workerData, env: {}, stdin: false, trackUnmanagedFds: false })
+    const worker = new Worker(distFile('kvm-vcpu-worker.js'), { workerData, env: {}, stdin: false, trackUnmanagedFds: false })
     this.#workers.push(worker)
     this.#exits.push(new Promise((resolve) => worker.once('exit', () => {
       this.#store(index, STATE, STATE_GONE)

@@ -14,6 +14,7 @@ import { CONTROL_THREAD } from './worker-control.ts'
 import { coreImports } from './worker-host.ts'
 import { wasm } from '../../host/wasm.ts'
 import { TranslatorClient } from './translator/client.ts'
+import type { RegionTable } from './translator/region-table.ts'
 import type { Core, WorkerMessage, WorkerSetup } from './worker-control.ts'
 
 const setup = workerData as WorkerSetup
@@ -129,18 +130,25 @@ Atomics.notify(control, CONTROL_THREAD)
 const module = new wasm.Module(readFileSync(setup.core))
 const instance = new wasm.Instance(module, { env: { memory: setup.memory, hostNs, ...coreImports(bus, counting) } })
 const core = instance.exports as unknown as Core
-// The translator itself is loaded here only for translation at once.
-const atOnce = setup.translator === 'force' ? (await import('./translator/at-once.ts')).translateAtOnce : undefined
-const translator = setup.translator === 'off'
-  ? undefined
-  : new TranslatorClient(core, setup.memory, atOnce && ((table) => atOnce(table, core, 1, { blocks: 8, uops: 100, heat: 0, farHeat: 0, farUops: 300 })))
-resetMachine(core, setup)
-park({ kind: 'ready' })
-while (obey(core, setup, control, bus, send)) {
-  resumeClock()
-  const message = guarded(core)
-  stoppedAt = performance.now()
-  if (bus.aborted) break
-  park(message)
+let translator: TranslatorClient | undefined
+void live()
+
+async function live(): Promise<void> {
+  if (setup.translator !== 'off') translator = new TranslatorClient(core, setup.memory, setup.translator === 'force' ? await translationAtOnce() : undefined)
+  resetMachine(core, setup)
+  park({ kind: 'ready' })
+  while (obey(core, setup, control, bus, send)) {
+    resumeClock()
+    const message = guarded(core)
+    stoppedAt = performance.now()
+    if (bus.aborted) break
+    park(message)
+  }
+  parentPort?.close()
 }
-parentPort?.close()
+
+/** The translator itself is loaded here only for that. */
+async function translationAtOnce(): Promise<(table: RegionTable) => void> {
+  const { translateAtOnce } = await import('./translator/at-once.ts')
+  return (table) => translateAtOnce(table, core, 1, { blocks: 8, uops: 100, heat: 0, farHeat: 0, farUops: 300 })
+}
