@@ -35,6 +35,7 @@ export const MCR_MASK = 0b0001_1111
 
 export const LSR_DATA_READY = 0b0000_0001
 export const LSR_OVERRUN = 0b0000_0010
+export const LSR_BREAK = 0b0001_0000
 export const LSR_IDLE = 0b0110_0000 // THR and shift register empty: our transmitter takes no time
 
 export const MSR_DELTA_MASK = 0b0000_1111

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { beforeEach, expect, test } from 'vitest'
 import { LocalShadowPage } from '../address-space/shadow-page.ts'
 import { VirtualClock } from './clock.ts'
-import type { CharBackend, RegisterShadow } from './contracts.ts'
+import type { CharBackend, CharEvent, RegisterShadow } from './contracts.ts'
 import { Uart16550, UART16550_SHADOW, type Uart16550Wiring } from './uart16550.ts'
 
 // Data sheet values, declared again.
@@ -31,6 +31,10 @@ class FakeBackend implements CharBackend {
     this.flow.push(ready)
   }
   async close(): Promise<void> {}
+  tell: (event: CharEvent) => void = () => undefined
+  onEvent(handler: ((event: CharEvent) => void) | null): void {
+    this.tell = handler ?? (() => undefined)
+  }
   type(text: string): void {
     this.send(Buffer.from(text))
   }
@@ -506,4 +510,21 @@ test('whatever the guest does: reads are bytes, the line tells the truth, and th
     const gated = (read(MCR) & 0x18) === 0x08
     return line() === (gated && (copy.read(IIR) & 1) === 0 ? 1 : 0)
   }), { numRuns: 300, interruptAfterTimeLimit: 5000 })
+})
+
+test('a break is a marked character of zeros, told once by the line status, and missed by a driver that does not listen', () => {
+  const BREAK = 0x10, READY = 0x01, LINE_STATUS = 0x06
+  backend.tell('break')
+  startUp(RESET_FIFO_TRIGGER_8, IER_RX | IER_LINE)
+  const before = read(LSR) & (BREAK | READY)
+
+  backend.tell('break')
+
+  expect(before).toBe(0)
+  expect(line()).toBe(1)
+  expect(read(IIR) & 0x0f).toBe(LINE_STATUS)
+  expect(read(LSR) & (BREAK | READY)).toBe(BREAK | READY)
+  expect(read(LSR) & BREAK).toBe(0)
+  expect(read(DATA)).toBe(0)
+  expect(line()).toBe(0)
 })

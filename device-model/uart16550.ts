@@ -8,7 +8,7 @@ import { ShadowPublisher } from './register-shadow.ts'
 import {
   RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR, IER_RECEIVED, IER_THR_EMPTY, IER_LINE_STATUS, IER_MODEM_STATUS, IER_MASK, IIR_LINE_STATUS,
   IIR_RECEIVED, IIR_TIMEOUT, IIR_THR_EMPTY, IIR_MODEM_STATUS, IIR_NONE, IIR_FIFO_ENABLED, FCR_ENABLE, FCR_CLEAR_RECEIVER, FCR_KEPT,
-  LCR_WORD_LENGTH, LCR_TWO_STOP_BITS, LCR_PARITY, LCR_DLAB, MCR_OUT2, MCR_LOOP, MCR_MASK, LSR_DATA_READY, LSR_OVERRUN, LSR_IDLE, MSR_DELTA_MASK,
+  LCR_WORD_LENGTH, LCR_TWO_STOP_BITS, LCR_PARITY, LCR_DLAB, MCR_OUT2, MCR_LOOP, MCR_MASK, LSR_BREAK, LSR_DATA_READY, LSR_OVERRUN, LSR_IDLE, MSR_DELTA_MASK,
   MSR_RI, MSR_PRESENT,
 } from './uart16550-registers.ts'
 import { checkState, RESET_STATE, type Uart16550State } from './uart16550-state.ts'
@@ -58,6 +58,8 @@ export class Uart16550 {
   /** Input the backend has handed over and the FIFO has no room for. */
   readonly #held = new HeldInput()
   readonly #shadow: ShadowPublisher
+  /** A break came since LSR was read. It is no part of the saved state: one that is lost there harms nobody. */
+  #break = false
   #flow = false
   #level: 0 | 1 = 0
   #output = new Uint8Array(OUTPUT_CHUNK)
@@ -70,6 +72,7 @@ export class Uart16550 {
     this.#shadow = new ShadowPublisher(wiring.shadow)
     this.#load(state)
     wiring.backend.onInput((bytes) => this.#accept(bytes))
+    wiring.backend.onEvent?.((event) => { if (event === 'break') this.#acceptBreak() })
     this.#settle()
   }
 
@@ -189,6 +192,7 @@ export class Uart16550 {
     this.#scr = state.scr
     this.#divisor = state.divisor
     this.#overrun = state.overrun
+    this.#break = false
     this.#msrDeltas = state.msrDeltas
     this.#thrEmptyPending = state.thrEmptyPending
     this.#timeoutPending = state.timeoutPending
@@ -217,6 +221,17 @@ export class Uart16550 {
   #accept(bytes: Uint8Array): void {
     this.#hostEvent(() => {
       if (!this.#held.push(bytes)) this.#wiring.events?.log('uart16550: input dropped, the backend ignores flow control')
+      this.#settle()
+    })
+  }
+
+  /** A character of zeros that is marked (data sheet, LSR bit 4); a driver that does not listen yet misses it. */
+  #acceptBreak(): void {
+    this.#hostEvent(() => {
+      if (!this.#listening || this.#received.length >= this.#capacity) return
+      this.#received.push(0)
+      this.#break = true
+      this.#restartTimeout()
       this.#settle()
     })
   }
@@ -324,7 +339,7 @@ export class Uart16550 {
   }
 
   #cause(): number {
-    if ((this.#ier & IER_LINE_STATUS) !== 0 && this.#overrun) return IIR_LINE_STATUS
+    if ((this.#ier & IER_LINE_STATUS) !== 0 && (this.#overrun || this.#break)) return IIR_LINE_STATUS
     if ((this.#ier & IER_RECEIVED) !== 0 && this.#received.length > 0) {
       const trigger = this.#fifoEnabled ? TRIGGER_LEVELS[(this.#fcr >> 6) as 0 | 1 | 2 | 3] : 1
       if (this.#received.length >= trigger) return IIR_RECEIVED
@@ -355,15 +370,15 @@ export class Uart16550 {
 
   #readLsr(): number {
     const value = this.#lsr()
-    if (this.#overrun) {
-      this.#overrun = false
+    if (this.#overrun || this.#break) {
+      this.#overrun = this.#break = false
       this.#settle()
     }
     return value
   }
 
   #lsr(): number {
-    return LSR_IDLE | (this.#received.length > 0 ? LSR_DATA_READY : 0) | (this.#overrun ? LSR_OVERRUN : 0)
+    return LSR_IDLE | (this.#received.length > 0 ? LSR_DATA_READY : 0) | (this.#overrun ? LSR_OVERRUN : 0) | (this.#break ? LSR_BREAK : 0)
   }
 
   // Control
@@ -414,7 +429,7 @@ export class Uart16550 {
     this.#shadow.publish(MCR, this.#mcr)
     this.#shadow.publish(SCR, this.#scr)
     // Reading takes error and delta bits back: while one is set, the read must reach the device.
-    if (this.#overrun) this.#shadow.withdraw(LSR, this.#lsr() & ~LSR_OVERRUN)
+    if (this.#overrun || this.#break) this.#shadow.withdraw(LSR, this.#lsr() & ~(LSR_OVERRUN | LSR_BREAK))
     else this.#shadow.publish(LSR, this.#lsr())
     if (this.#msrDeltas !== 0) this.#shadow.withdraw(MSR, this.#modemLines())
     else this.#shadow.publish(MSR, this.#modemLines())

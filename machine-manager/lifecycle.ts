@@ -3,12 +3,13 @@
  * removed. The kernel is loaded after the monitors listen: the time to the greeting is part of what this program promises.
  */
 import os from 'node:os'
-import { openChardev } from '../device-model/chardev/open.ts'
 import { openRandomSource } from '../device-model/random-source.ts'
 import { onProcessEnd } from '../host/cleanup.ts'
 import { MesovirtError } from '../host/errors.ts'
 import { LightMachine } from '../machine/light.ts'
 import { buildOnAccelerator } from './accelerator.ts'
+import { Chardevs, isListener } from './chardevs.ts'
+import { Consoles } from './consoles.ts'
 import { Disks } from './disks.ts'
 import { closeLog, logger } from './log.ts'
 import { Networks } from './networks.ts'
@@ -24,7 +25,7 @@ import type { AcceleratorFactory } from './accelerator.ts'
 import type { Monitors } from './monitors.ts'
 import type { ObjectConfig, VmConfig } from './options/config.ts'
 import type { LightBalloon } from '../machine/light-balloon.ts'
-import type { BalloonControl, ChardevInfo, CpuInfo, DiskControl, NetworkControl, VirtualMachine } from './vm.ts'
+import type { BalloonControl, CpuInfo, VirtualMachine } from './vm.ts'
 
 const log = logger('lifecycle')
 
@@ -64,13 +65,13 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
   const monitorModule = config.monitors.length > 0 ? import('./monitors.ts') : undefined
   monitorModule?.catch(() => undefined)
   const monitorLabels = new Set(config.monitors.map(({ chardev }) => chardev))
-  const backends = new Map<string, CharBackend>()
+  const chardevs = new Chardevs({ onQuit: () => quit('host-qmp-quit'), log: (message) => log.info(message) })
+  atEnd(() => chardevs.close())
   for (const chardev of config.chardevs) {
-    if (monitorLabels.has(chardev.label)) continue
-    const backend = await openChardev(chardev, { onQuit: () => quit('host-qmp-quit'), log: (message) => log.info(message) })
-    backends.set(chardev.label, backend)
-    atEnd(() => backend.close())
+    if (monitorLabels.has(chardev.label) && isListener(chardev)) chardevs.reserve(chardev.label)
+    else await chardevs.open(chardev)
   }
+  const consoles = new Consoles(chardevs)
 
   const disks = new Disks()
   atEnd(() => disks.close())
@@ -92,7 +93,7 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
       case 'virtio-blk': return disks.device(device)
       case 'virtio-net': return networks.device(device)
       case 'virtio-balloon': return device
-      case 'virtio-serial': return { ...device, ports: device.ports.map(({ chardev, ...port }) => ({ ...port, backend: backends.get(chardev) ?? missing(chardev) })) }
+      case 'virtio-serial': return consoles.device(device)
       case 'virtio-rng': {
         const { rng, ...rest } = device
         return { ...rest, source: (rng === undefined ? undefined : sources.get(rng)) ?? openSource({ kind: 'rng-builtin', id: 'rng' }) }
@@ -102,18 +103,20 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
 
   const progress = new ProgressLine('-mem-prealloc')
   atEnd(() => progress.clear())
-  const serial = config.serial === undefined ? undefined : backends.get(config.serial)
+  const serial = config.serial === undefined ? undefined : chardevs.claim(config.serial)
   const machine = await buildOnAccelerator(config.accelerator, { memory: config.memory.size, notice },
     (accelerator) => new LightMachine({ ...machineOptions(config, serial, accelerator), virtio, ramBacking: ramBacking(config, progress.show) }))
   disks.machine = machine
   networks.machine = machine
+  consoles.machine = machine
   atEnd(() => machine.close())
   quit = (reason) => machine.quit(reason)
 
   const monitors: { current?: Monitors } = {}
-  const vm = asVirtualMachine(config, machine, { disks, networks }, () => [...backendInfo(config, backends), ...monitors.current?.chardevs() ?? []])
+  chardevs.monitors = () => monitors.current?.chardevs() ?? []
+  const vm = asVirtualMachine(config, machine, { disks, networks, consoles, chardevs })
   if (monitorModule !== undefined) {
-    monitors.current = await (await monitorModule).openMonitors(config, vm, log)
+    monitors.current = await (await monitorModule).openMonitors(config, vm, chardevs, log)
     const { close } = monitors.current
     atEnd(close)
     await Promise.race([monitors.current.connected, machine.ended])
@@ -154,21 +157,13 @@ function keepsAfterError({ actions, monitors }: VmConfig): boolean {
   return actions.panic === 'pause' || actions.panic === 'none'
 }
 
-function missing(label: string): never {
-  throw new MesovirtError('CHARDEV_NAME', `no character device has the name ${label}`)
-}
-
 /** `boot    1.234567 s  user space reached (port 0x3ff, 2)` on standard error. */
 function printPhase({ atNs, name, source, code }: BootPhase): void {
   const seconds = (Number(atNs / 1000n) / 1e6).toFixed(6).padStart(11)
   process.stderr.write(`boot ${seconds} s  ${name} (${source}, ${code})\r\n`)
 }
 
-function backendInfo(config: VmConfig, backends: ReadonlyMap<string, CharBackend>): ChardevInfo[] {
-  return [...backends.values()].map(({ label, filename }) => ({ label, filename, frontendOpen: label === config.serial }))
-}
-
-function asVirtualMachine(config: VmConfig, machine: LightMachine, controls: { readonly disks: DiskControl; readonly networks: NetworkControl }, chardevs: () => readonly ChardevInfo[]): VirtualMachine {
+function asVirtualMachine(config: VmConfig, machine: LightMachine, controls: Pick<VirtualMachine, 'disks' | 'networks' | 'consoles' | 'chardevs'>): VirtualMachine {
   const { smp } = config
   const cpuInfo = (index: number): CpuInfo => {
     const core = Math.floor(index / smp.threads)
@@ -191,7 +186,6 @@ function asVirtualMachine(config: VmConfig, machine: LightMachine, controls: { r
     powerdown: () => machine.powerdown(),
     quit: (reason) => machine.quit(reason),
     cpus: () => Array.from({ length: smp.cpus }, (_, index) => cpuInfo(index)),
-    chardevs,
     ...controls,
     get balloon() { return machine.balloon === undefined ? undefined : balloonControl(machine.balloon) },
     registers: (index) => machine.registers(index),

@@ -1,12 +1,12 @@
 /** Opens the monitors of a configuration: a server socket gets a listener of its own, every other character device is one client that never ends. */
-import { openChardev } from '../device-model/chardev/open.ts'
 import { formatAddress, listen } from '../host/socket-listener.ts'
 import { QmpServer } from './qmp/server.ts'
 import { versionNumber } from './version-number.ts'
 import type { Socket } from 'node:net'
-import type { CharBackend } from '../device-model/contracts.ts'
 import type { Listener } from '../host/socket-listener.ts'
 import type { Logger } from './log.ts'
+import { isListener } from './chardevs.ts'
+import type { Chardevs } from './chardevs.ts'
 import type { VmConfig } from './options/config.ts'
 import type { ChardevInfo, VirtualMachine } from './vm.ts'
 
@@ -18,20 +18,18 @@ export interface Monitors {
 }
 
 /** @throws MesovirtError of the listeners and character devices; what was opened before is closed again */
-export async function openMonitors(config: VmConfig, vm: VirtualMachine, log: Logger): Promise<Monitors> {
+export async function openMonitors(config: VmConfig, vm: VirtualMachine, chardevs: Chardevs, log: Logger): Promise<Monitors> {
   const server = new QmpServer({ vm, version: versionNumber(), log: (message) => log.error(message) })
-  const backends: CharBackend[] = []
   const info: (() => ChardevInfo)[] = []
   const firstClients: Promise<void>[] = []
   const close = async (): Promise<void> => {
     await server.close()
-    await Promise.all(backends.map((backend) => backend.close()))
   }
   try {
     for (const monitor of config.monitors) {
       const chardev = config.chardevs.find(({ label }) => label === monitor.chardev)
       if (chardev === undefined) continue
-      if (chardev.kind === 'socket' && chardev.server) {
+      if (isListener(chardev)) {
         const watched = watch(await listen(chardev.address), chardev.label)
         server.addListener(watched.listener)
         info.push(watched.info)
@@ -40,10 +38,7 @@ export async function openMonitors(config: VmConfig, vm: VirtualMachine, log: Lo
           firstClients.push(watched.firstClient)
         }
       } else {
-          const backend = await openChardev(chardev, { onQuit: () => vm.quit('host-qmp-quit'), log: (message) => log.info(message) })
-        backends.push(backend)
-        info.push(() => ({ label: backend.label, filename: backend.filename, frontendOpen: true }))
-        server.addChardev(backend)
+        server.addChardev(chardevs.claim(chardev.label))
       }
     }
   } catch (error) {

@@ -33,6 +33,29 @@ export interface CpuInfo {
 
 export interface ChardevInfo { readonly label: string; readonly filename: string; readonly frontendOpen: boolean }
 
+/** Character devices. What is given a name fails with CHARDEV_NAME where nothing has it. */
+export interface ChardevControl {
+  list(): readonly ChardevInfo[]
+  /** Opens one. @param backend `{type, data}`. @returns the terminal's name for a pty. @throws MesovirtError CHARDEV_..., OPTION_..., SOCKET_... */
+  add(id: string, backend: unknown): Promise<{ pty?: string }>
+  /** Puts something else behind one. */
+  change(id: string, backend: unknown): Promise<{ pty?: string }>
+  /** Closes one that nobody uses. @throws MesovirtError CHARDEV_BUSY */
+  remove(id: string): Promise<void>
+  /** Takes bytes out of a ring buffer. @throws MesovirtError CHARDEV_KIND */
+  readRing(id: string, count: number): Uint8Array
+  writeRing(id: string, bytes: Uint8Array): void
+}
+
+/** Consoles and channels on virtio controllers. */
+export interface ConsoleControl {
+  /** Adds one. @param members of device_add. @throws MesovirtError SERIAL_PORT, CHARDEV_..., OPTION_... */
+  plug(members: { readonly driver: string; readonly id: string; readonly [key: string]: unknown }): void
+  /** Takes one out: DEVICE_DELETED. Its character device stays. */
+  unplug(id: string): void
+  has(id: string): boolean
+}
+
 /** A disk image and the disk that shows it. */
 export interface DiskInfo {
   readonly config: BlockImageConfig
@@ -131,7 +154,8 @@ export interface VirtualMachine {
   /** Ends the machine: SHUTDOWN event, then the process ends with status 0. Returns at once. */
   quit(reason: ShutdownReason): void
   cpus(): readonly CpuInfo[]
-  chardevs(): readonly ChardevInfo[]
+  readonly chardevs: ChardevControl
+  readonly consoles: ConsoleControl
   readonly disks: DiskControl
   readonly networks: NetworkControl
   /** undefined: the machine has none */

@@ -10,7 +10,7 @@ export class ByteQueue {
   #length = 0
   #dropped = 0
 
-  /** @param bound most bytes kept; a power of two */
+  /** @param bound most bytes kept */
   constructor(bound = OUTPUT_BOUND) {
     this.#bound = bound
     this.#ring = new Uint8Array(Math.min(FIRST_CAPACITY, bound))
@@ -46,6 +46,15 @@ export class ByteQueue {
     return this.#ring.subarray(this.#head, this.#head + Math.min(this.#length, this.#ring.length - this.#head))
   }
 
+  /** All of it, which stays. */
+  copy(): Uint8Array {
+    const first = this.peek()
+    const all = new Uint8Array(this.#length)
+    all.set(first)
+    all.set(this.#ring.subarray(0, this.#length - first.length), first.length)
+    return all
+  }
+
   /** Takes the oldest `count` bytes off. */
   consume(count: number): void {
     this.#head = (this.#head + count) % this.#ring.length
@@ -62,9 +71,7 @@ export class ByteQueue {
     let capacity = this.#ring.length
     while (capacity < needed) capacity *= 2
     const larger = new Uint8Array(Math.min(capacity, this.#bound))
-    const first = this.peek()
-    larger.set(first, 0)
-    larger.set(this.#ring.subarray(0, this.#length - first.length), first.length)
+    larger.set(this.copy())
     this.#ring = larger
     this.#head = 0
   }

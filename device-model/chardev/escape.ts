@@ -1,13 +1,17 @@
-/** The Ctrl-A commands of a console on a terminal, as QEMU's users know them: x quits, h helps, Ctrl-A sends itself. Left out: s, b, c, t. */
+/** The Ctrl-A commands of a console, as QEMU's users know them. Left out: s, for disks are written as the guest writes them. */
 
 const CTRL_A = 0x01
 
-export const ESCAPE_HELP = '\r\nCtrl-A h      this help\r\nCtrl-A x      quit the virtual machine\r\nCtrl-A Ctrl-A send Ctrl-A to the guest\r\n'
-
+/** What keys do. Those that are not there are not offered. */
 export interface EscapeActions {
   readonly quit: () => void
   /** Shows text on the terminal, not to the guest. */
   readonly show: (text: string) => void
+  /** Gives what is typed to the next of those that share the terminal. */
+  readonly next?: () => void
+  /** Switches a time in front of each line on or off. */
+  readonly timestamps?: () => void
+  readonly sendBreak?: () => void
 }
 
 /** Takes commands out of a byte stream; a command may be split over two chunks. */
@@ -19,29 +23,42 @@ export class EscapeFilter {
     this.#actions = actions
   }
 
-  /** @returns the bytes that are for the guest */
-  filter(bytes: Uint8Array): Uint8Array {
-    if (!this.#escaped && !bytes.includes(CTRL_A)) return bytes
-    const guest: number[] = []
-    for (const byte of bytes) {
+  /** @param deliver gets the bytes that are for the guest, those before a command before it acts */
+  feed(bytes: Uint8Array, deliver: (bytes: Uint8Array) => void): void {
+    let from = 0
+    for (let at = 0; at < bytes.length; at++) {
+      const byte = bytes[at] ?? 0
+      if (!this.#escaped && byte !== CTRL_A) continue
       if (!this.#escaped) {
-        if (byte === CTRL_A) this.#escaped = true
-        else guest.push(byte)
+        if (at > from) deliver(bytes.subarray(from, at))
+        this.#escaped = true
+        from = at + 1
         continue
       }
       this.#escaped = false
-      if (byte === CTRL_A) guest.push(byte)
-      else this.#command(String.fromCharCode(byte))
+      // A second Ctrl-A is the one that is sent.
+      from = byte === CTRL_A ? at : at + 1
+      if (byte !== CTRL_A) this.#command(String.fromCharCode(byte))
     }
-    return Uint8Array.from(guest)
+    if (from < bytes.length) deliver(bytes.subarray(from))
   }
 
   #command(key: string): void {
-    switch (key.toLowerCase()) {
-      case 'x': this.#actions.quit(); break
-      case 'h':
-      case '?': this.#actions.show(ESCAPE_HELP); break
-      default: this.#actions.show('\r\nUnknown Ctrl-A command, Ctrl-A h shows what there is\r\n')
-    }
+    const { quit, show, next, timestamps, sendBreak } = this.#actions
+    const action = { x: quit, c: next, t: timestamps, b: sendBreak, h: () => show(this.#help()), '?': () => show(this.#help()) }[key.toLowerCase()]
+    if (action === undefined) show('\r\nUnknown Ctrl-A command, Ctrl-A h shows what there is\r\n')
+    else action()
+  }
+
+  #help(): string {
+    const { next, timestamps, sendBreak } = this.#actions
+    const rows = [
+      ['h     ', 'this help'], ['x     ', 'quit the virtual machine'],
+      ...next === undefined ? [] : [['c     ', 'switch to the next of those that share this terminal']],
+      ...timestamps === undefined ? [] : [['t     ', 'a time in front of each line, or none']],
+      ...sendBreak === undefined ? [] : [['b     ', 'send a break']],
+      ['Ctrl-A', 'send Ctrl-A to the guest'],
+    ]
+    return `\r\n${rows.map(([key, what]) => `Ctrl-A ${key} ${what}\r\n`).join('')}`
   }
 }

@@ -206,3 +206,69 @@ test('closing sends what is queued, then removes the socket', async () => {
   expect(seen).toBe('goodbye')
   expect(existsSync(path)).toBe(false)
 })
+
+test('a client with reconnect comes whenever the server is there, and the start does not need it', async () => {
+  const lines: string[] = []
+  const backend = await open({ server: false, reconnectMs: 5 }, (line) => lines.push(line))
+  const seen = collect(backend)
+  const events: string[] = []
+  backend.onEvent?.((event) => events.push(event))
+  backend.setFlow(true)
+  await until(() => lines.length > 0)
+  for (const text of ['first', 'second']) {
+    const server = net.createServer((socket) => {
+      sockets.push(socket)
+      socket.on('error', () => undefined)
+      socket.write(text)
+    }).listen(path)
+    await until(() => seen.text.endsWith(text))
+    server.close()
+    sockets.pop()?.destroy()
+    await until(() => !backend.connected)
+  }
+
+  expect(seen.text).toBe('firstsecond')
+  expect(events).toEqual(['opened', 'closed', 'opened', 'closed'])
+  expect(lines[0]).toMatch(/chardev serial0: Cannot connect to unix:.* it is tried again/)
+})
+
+test('a client that comes late sees the last of the output where replay asks for it, and each later one too', async () => {
+  const backend = await open({ replay: 8 })
+  backend.write(Buffer.from('0123456789'))
+  const outputs: string[] = []
+  for (const more of ['ab', 'cd']) {
+    const peer = await client()
+    let text = ''
+    peer.on('data', (data) => { text += data.toString() })
+    await until(() => text.length >= 8)
+    backend.write(Buffer.from(more))
+    await until(() => text.endsWith(more))
+    outputs.push(text)
+    peer.destroy()
+    await until(() => !backend.connected)
+  }
+
+  expect(outputs).toEqual(['23456789ab', '456789abcd'])
+})
+
+test('output that nobody reads is told of, and that there is room again', async () => {
+  const backend = await open()
+  const peer = await client()
+  peer.pause()
+  await until(() => backend.connected)
+  const events: string[] = []
+  backend.onEvent?.((event) => events.push(event))
+
+  let written = 0
+  while (backend.canWrite !== false) {
+    backend.write(Buffer.alloc(64 * 1024))
+    written += 64 * 1024
+    await new Promise((next) => setImmediate(next))
+  }
+  let received = 0
+  peer.on('data', (data: Buffer) => { received += data.length })
+  peer.resume()
+  await until(() => received === written && backend.canWrite !== false)
+
+  expect(events).toEqual(['writable'])
+})

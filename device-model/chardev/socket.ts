@@ -1,13 +1,16 @@
-/** Character device on a unix or TCP socket, as server (one client at a time, others wait, a client may come back) or as client (connects once). */
-import { connect, type Socket } from 'node:net'
-import { MesovirtError } from '../../host/errors.ts'
+/**
+ * Character device on a unix or TCP socket, as server (one client at a time, others wait, a client may come back) or as client (connects once, or again and again). A server may show each
+ * new client the last of the output that came before it.
+ */
+import type { Socket } from 'node:net'
+import { connectTo, Reconnector } from '../../host/socket-connect.ts'
 import { formatAddress, listen, serveOneAtATime, type Listener, type SocketAddress } from '../../host/socket-listener.ts'
 import type { CharBackend } from '../contracts.ts'
+import { ByteQueue } from './byte-queue.ts'
 import { QueuedBackend } from './queued-backend.ts'
 import { StreamWriter } from './writers.ts'
 
 const DRAIN_MS = 500
-const CONNECT_TIMEOUT_MS = 10_000
 
 export interface SocketOptions {
   readonly label: string
@@ -15,18 +18,24 @@ export interface SocketOptions {
   readonly server: boolean
   /** Server only: opening waits for the first client. */
   readonly wait: boolean
+  /** Client only: opening succeeds without a server, and a connection is tried so many milliseconds after each failure or end. */
+  readonly reconnectMs?: number | undefined
+  /** Server only: so many bytes of the last output are shown to each new client. */
+  readonly replay?: number | undefined
   readonly log?: ((message: string) => void) | undefined
 }
 
 /** @throws MesovirtError of `listen`, or CHARDEV_CONNECT */
 export async function openSocket(options: SocketOptions): Promise<CharBackend> {
+  const { reconnectMs, replay } = options
   if (!options.server) {
-    const backend = new SocketBackend(options.label, options.address, undefined)
-    backend.use(await connectTo(options.address))
+    const backend = new SocketBackend(options.label, options.address)
+    if (reconnectMs !== undefined) backend.connectAgain(reconnectMs, options.log)
+    else backend.use(await connectTo(options.address, { code: 'CHARDEV_CONNECT', hint: 'start the program that listens there first, or use reconnect=' }))
     return backend
   }
   const listener = await listen(options.address)
-  const backend = new SocketBackend(options.label, listener.address, listener)
+  const backend = new SocketBackend(options.label, listener.address, listener, replay === undefined ? undefined : new ByteQueue(replay))
   await new Promise<void>((ready) => {
     serveOneAtATime(listener, (socket) => {
       backend.use(socket)
@@ -42,15 +51,29 @@ class SocketBackend extends QueuedBackend {
   readonly kind = 'socket'
   readonly #address: SocketAddress
   readonly #listener: Listener | undefined
+  readonly #replay: ByteQueue | undefined
+  #reconnector: Reconnector | undefined
   #socket: Socket | undefined
   protected writer: StreamWriter | undefined
   #peer = ''
   #droppedBefore = 0
 
-  constructor(label: string, address: SocketAddress, listener: Listener | undefined) {
+  constructor(label: string, address: SocketAddress, listener?: Listener, replay?: ByteQueue) {
     super(label, DRAIN_MS)
     this.#address = address
     this.#listener = listener
+    this.#replay = replay
+  }
+
+  override write(bytes: Uint8Array): void {
+    this.#replay?.push(bytes)
+    super.write(bytes)
+  }
+
+  connectAgain(afterMs: number, log: ((message: string) => void) | undefined): void {
+    this.#reconnector = new Reconnector({
+      address: this.#address, afterMs, onSocket: (socket) => this.use(socket), onFailure: (message) => log?.(`chardev ${this.label}: ${message}`),
+    })
   }
 
   override get connected(): boolean {
@@ -77,10 +100,12 @@ class SocketBackend extends QueuedBackend {
     socket.on('data', (bytes: Uint8Array) => this.gate.accept(bytes))
     socket.once('close', () => this.#disconnect(socket))
     this.gate.attach(socket)
+    if (this.#replay !== undefined) this.writer.write(this.#replay.copy())
     this.emit('opened')
   }
 
   protected override async stopInput(): Promise<void> {
+    this.#reconnector?.stop()
     await this.#listener?.close()
   }
 
@@ -105,23 +130,4 @@ class SocketBackend extends QueuedBackend {
     this.outputShrunk()
     this.emit('closed')
   }
-}
-
-function connectTo(address: SocketAddress): Promise<Socket> {
-  return new Promise((done, fail) => {
-    const socket = 'unix' in address ? connect({ path: address.unix }) : connect({ host: address.host, port: address.port })
-    const refuse = (why: string, cause?: Error) => {
-      socket.destroy()
-      const message = `Cannot connect to ${formatAddress(address)} (${why}): start the program that listens there first`
-      fail(new MesovirtError('CHARDEV_CONNECT', message, { cause }))
-    }
-    const onError = (error: Error) => refuse('code' in error ? String(error.code) : error.message, error)
-    socket.once('error', onError)
-    socket.setTimeout(CONNECT_TIMEOUT_MS, () => refuse('no answer'))
-    socket.once('connect', () => {
-      socket.setTimeout(0)
-      socket.off('error', onError)
-      done(socket)
-    })
-  })
 }

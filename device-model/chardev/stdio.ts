@@ -16,6 +16,8 @@ export interface StdioOptions {
   readonly label: string
   /** Ctrl-C, Ctrl-\ and Ctrl-Z act on the process instead of the guest. */
   readonly signal?: boolean | undefined
+  /** Ctrl-A commands on a terminal. Default true. */
+  readonly escape?: boolean | undefined
   /** Ctrl-A x. */
   readonly onQuit?: (() => void) | undefined
 }
@@ -39,7 +41,7 @@ export class StdioBackend extends QueuedBackend {
     if (this.#stdin.isTTY) {
       this.#terminal = enterRawMode(this.#stdin as ReadStream)
       const show = (text: string) => this.writer.write(Buffer.from(text))
-      this.#escape = new EscapeFilter({ quit: () => options.onQuit?.(), show })
+      if (options.escape !== false) this.#escape = new EscapeFilter({ quit: () => options.onQuit?.(), show, sendBreak: () => this.emit('break') })
     } else {
       this.gate.attach(this.#stdin)
     }
@@ -72,7 +74,8 @@ export class StdioBackend extends QueuedBackend {
 
   readonly #onData = (bytes: Uint8Array): void => {
     const plain = this.#signal && this.#terminal !== undefined ? this.#takeSignals(bytes, this.#terminal) : bytes
-    this.gate.accept(this.#escape?.filter(plain) ?? plain)
+    if (this.#escape === undefined) this.gate.accept(plain)
+    else this.#escape.feed(plain, (typed) => this.gate.accept(typed))
   }
 
   #takeSignals(bytes: Uint8Array, terminal: RawTerminal): Uint8Array {

@@ -2,8 +2,9 @@
  * Network backend on a byte stream, as QEMU's -netdev stream frames it (and passt and gvproxy understand): each Ethernet frame behind its length, four bytes big-endian. As server
  * (one peer at a time, which may come back) or as client, which may try again.
  */
-import { connect, Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { MesovirtError } from '../../host/errors.ts'
+import { connectTo, Reconnector } from '../../host/socket-connect.ts'
 import { formatAddress, listen, serveOneAtATime } from '../../host/socket-listener.ts'
 import type { Listener, SocketAddress } from '../../host/socket-listener.ts'
 import type { NetBackend, NetPeer } from './backend.ts'
@@ -15,7 +16,6 @@ const LONGEST = 2 ** 16 + 4096
 const OUTPUT_BOUND = 2 ** 18
 /** Bytes that the guest has not taken at which the other side has to wait. */
 const INPUT_BOUND = 2 ** 18
-const CONNECT_TIMEOUT_MS = 10_000
 
 export type StreamAddress = SocketAddress | { readonly fd: number }
 
@@ -35,7 +35,7 @@ export async function openStream(options: StreamOptions): Promise<NetBackend> {
   if ('fd' in address) backend.use(adopt(address.fd))
   else if (server) backend.listenOn(await listen(address))
   else if (reconnectMs !== undefined) backend.connectAgain(address, reconnectMs)
-  else backend.use(await connectTo(address))
+  else backend.use(await connectTo(address, { code: 'NETDEV_CONNECT', hint: 'start the program that listens there first, or use reconnect-ms=' }))
   return backend
 }
 
@@ -49,10 +49,8 @@ class StreamBackend implements NetBackend {
   #listener: Listener | undefined
   #socket: Socket | undefined
   #peer: NetPeer | null = null
-  #again: { readonly address: SocketAddress; readonly afterMs: number } | undefined
-  #timer: NodeJS.Timeout | undefined
+  #reconnector: Reconnector | undefined
   #closed = false
-  #failedBefore = false
   /** What came and was not taken yet, from `#at` on. */
   #input: Buffer = Buffer.alloc(0)
   #at = 0
@@ -133,7 +131,7 @@ class StreamBackend implements NetBackend {
     if (this.#closed) return
     this.#closed = true
     this.#peer = null
-    clearTimeout(this.#timer)
+    this.#reconnector?.stop()
     await this.#listener?.close()
     this.#socket?.destroy()
     this.#socket = undefined
@@ -145,16 +143,8 @@ class StreamBackend implements NetBackend {
   }
 
   connectAgain(address: SocketAddress, afterMs: number): void {
-    this.#again = { address, afterMs }
-    if (this.#closed) return
-    connectTo(address).then((socket) => {
-      this.#failedBefore = false
-      if (this.#closed) socket.destroy()
-      else this.use(socket)
-    }, (error: Error) => {
-      if (!this.#failedBefore) this.#options.log?.(`netdev ${this.id}: ${error.message}; it is tried again`)
-      this.#failedBefore = true
-      this.#retry()
+    this.#reconnector = new Reconnector({
+      address, afterMs, onSocket: (socket) => this.use(socket), onFailure: (message) => this.#options.log?.(`netdev ${this.id}: ${message}`),
     })
   }
 
@@ -192,15 +182,8 @@ class StreamBackend implements NetBackend {
     this.#corked = false
     this.#drop()
     if (this.#closed) return
-    if (this.#again === undefined && this.#listener === undefined) this.#options.log?.(`netdev ${this.id}: the other side of ${this.description} has closed; the guest sees its cable pulled out`)
+    if (this.#reconnector === undefined && this.#listener === undefined) this.#options.log?.(`netdev ${this.id}: the other side of ${this.description} has closed; the guest sees its cable pulled out`)
     this.#peer?.linkChanged()
-    this.#retry()
-  }
-
-  #retry(): void {
-    const again = this.#again
-    if (again === undefined || this.#closed) return
-    this.#timer = setTimeout(() => this.connectAgain(again.address, again.afterMs), again.afterMs).unref()
   }
 
   #drop(): void {
@@ -217,22 +200,4 @@ function adopt(fd: number): Socket {
   } catch (error) {
     throw new MesovirtError('NETDEV_CONNECT', `descriptor ${fd} is no stream socket (${error instanceof Error ? error.message : String(error)}); pass a connected one on`)
   }
-}
-
-function connectTo(address: SocketAddress): Promise<Socket> {
-  return new Promise((done, fail) => {
-    const socket = 'unix' in address ? connect({ path: address.unix }) : connect({ host: address.host, port: address.port })
-    const refuse = (why: string) => {
-      socket.destroy()
-      fail(new MesovirtError('NETDEV_CONNECT', `cannot connect to ${formatAddress(address)} (${why}); start the program that listens there first, or use reconnect-ms=`))
-    }
-    const onError = (error: Error) => refuse('code' in error ? String(error.code) : error.message)
-    socket.once('error', onError)
-    socket.setTimeout(CONNECT_TIMEOUT_MS, () => refuse('no answer'))
-    socket.once('connect', () => {
-      socket.setTimeout(0)
-      socket.off('error', onError)
-      done(socket)
-    })
-  })
 }

@@ -1,7 +1,8 @@
 /** Options -> VmConfig: defaults, and what options mean together. Where two options say the same thing the rule is beside the code. */
-import type { AcceleratorConfig, AcceleratorName, ActionConfig, BootConfig, ChardevConfig, ClockConfig, DeviceConfig, ImageConfig, LogConfig, MachineConfig, MonitorConfig,
+import type { AcceleratorConfig, AcceleratorName, ActionConfig, BootConfig, ClockConfig, DeviceConfig, ImageConfig, LogConfig, MachineConfig, MonitorConfig,
   ObjectConfig, TraceEvent, VmConfig } from './config.ts'
 import { DEFAULT_CANDIDATES } from './config.ts'
+import { chardevConfig } from './chardevs.ts'
 import { isPort, placePorts, portConfig } from './consoles.ts'
 import type { GivenPort } from './consoles.ts'
 import { checkDevices, deviceConfig, objectConfig } from './devices.ts'
@@ -28,6 +29,8 @@ import { laterError, parseValue } from './values.ts'
 export interface BuiltConfig { readonly config: VmConfig; readonly notices: readonly string[] }
 
 const DEFAULT_SHIFT = 3
+/** As QEMU. */
+const MOST_SHARING = 4
 
 /** What one pass over the options collects. */
 class Draft {
@@ -157,37 +160,6 @@ function addChardev(draft: Draft, named: NamedValues, label: string, origin: str
   draft.chardevs.push({ config: chardevConfig(named, label, origin), origin })
 }
 
-function chardevConfig({ name, values }: NamedValues, label: string, origin: string): ChardevConfig {
-  switch (name) {
-    case 'stdio': {
-      const signal = values.boolean('signal')
-      return { label, kind: 'stdio', ...(signal === undefined ? {} : { signal }) }
-    }
-    case 'pty': return { label, kind: 'pty' }
-    case 'null': return { label, kind: 'null' }
-    case 'file': return { label, kind: 'file', path: values.text('path') ?? '', append: values.boolean('append') ?? false }
-    case 'socket': return socketConfig(values, label, origin)
-    default: throw laterError(origin, 'character devices of this kind')
-  }
-}
-
-function socketConfig(values: Values, label: string, origin: string): ChardevConfig {
-  const path = values.text('path')
-  const port = values.number('port')
-  const server = values.boolean('server') ?? false
-  const wait = values.boolean('wait')
-  if (!server && wait === true) throw optionError('OPTION_CONFLICT', origin, 'wait is for servers; add server')
-  const common = { label, kind: 'socket', server, wait: server && (wait ?? true) } as const
-  if (path !== undefined) {
-    if (port !== undefined || values.has('host')) throw optionError('OPTION_CONFLICT', origin,
-      'a socket has either path= or host= and port=; leave one out')
-    return { ...common, address: { unix: path } }
-  }
-  if (port === undefined) throw optionError('OPTION_MISSING', origin, 'a socket needs path=, or host= and port=')
-  if (port === 0 && !server) throw optionError('OPTION_VALUE', origin, 'a client needs a port between 1 and 65535')
-  return { ...common, address: { host: values.text('host') ?? (server ? '0.0.0.0' : '127.0.0.1'), port } }
-}
-
 function assemble(draft: Draft): BuiltConfig {
   const notices: string[] = []
   const daemonize = draft.given.has('daemonize')
@@ -234,7 +206,7 @@ function assemble(draft: Draft): BuiltConfig {
 }
 
 function checkReferences(draft: Draft): void {
-  const owners = new Map<string, string>()
+  const owners = new Map<string, string[]>()
   const users = [...(draft.serial === undefined ? [] : [draft.serial]),
     ...draft.monitors.map(({ config, origin }) => ({ label: config.chardev, origin })), ...draft.ports.map(({ chardev, origin }) => ({ label: chardev, origin }))]
   const labels = draft.chardevs.map((owned) => owned.config.label)
@@ -244,9 +216,11 @@ function checkReferences(draft: Draft): void {
       const hint = didYouMean(label, labels) || '; add -chardev'
       throw optionError('OPTION_MISSING', origin, `no character device has the id ${printable(label, 60)}${hint}`)
     }
-    const owner = owners.get(label)
-    if (owner !== undefined) throw optionError('OPTION_CONFLICT', `${owner} and ${origin}`, 'a character device serves one of them; add another')
-    owners.set(label, origin)
+    const isShared = draft.chardevs.some(({ config }) => config.label === label && config.mux === true)
+    const owner = owners.get(label) ?? []
+    if (owner.length > 0 && !isShared) throw optionError('OPTION_CONFLICT', `${owner[0]} and ${origin}`, 'a character device serves one of them; add another, or mux=on')
+    if (owner.length >= MOST_SHARING) throw optionError('OPTION_CONFLICT', origin, `${MOST_SHARING} share this character device already; add another`)
+    owners.set(label, [...owner, origin])
   }
   for (const { config, origin } of draft.monitors) {
     if (config.id === undefined) continue

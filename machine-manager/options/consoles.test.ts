@@ -41,7 +41,7 @@ describe('virtio-serial-device with virtconsole and virtserialport', () => {
     ['-device virtio-serial-device -device virtconsole', 'OPTION_MISSING', '-device virtconsole: needs chardev=; add it'],
     ['-device virtio-serial-device -device virtconsole,chardev=z', 'OPTION_MISSING', '-device virtconsole chardev=z: no character device has the id z; add -chardev'],
     ['-device virtio-serial-device -device virtconsole,chardev=a -device virtserialport,chardev=a', 'OPTION_CONFLICT',
-      '-device virtconsole chardev=a and -device virtserialport chardev=a: a character device serves one of them; add another'],
+      '-device virtconsole chardev=a and -device virtserialport chardev=a: a character device serves one of them; add another, or mux=on'],
     ['-device virtio-serial-device -device virtserialport,chardev=a,nr=0', 'SERIAL_PORT', '-device virtserialport chardev=a: nr=0 is for a virtconsole; use 1 or more'],
     ['-device virtio-serial-device,max_ports=2 -device virtserialport,chardev=a,nr=2', 'SERIAL_PORT',
       '-device virtserialport chardev=a: nr=2 is beyond the last port, 1; use a lower one, or a larger max_ports'],

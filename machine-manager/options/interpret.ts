@@ -133,12 +133,12 @@ export type CharacterDeviceReference =
 
 /** Prefixes of QEMU's short form that are not in this version. */
 const LATER_PREFIXES: Readonly<Record<string, string>> = {
-  mon: 'human monitors beside a serial port (mon:)', telnet: 'telnet sockets', websocket: 'web sockets', udp: 'UDP sockets', pipe: 'named pipes',
+  mon: 'human monitors beside a serial port (mon:)', telnet: 'telnet sockets', websocket: 'web sockets', udp: 'UDP sockets',
     vc: 'virtual consoles',
 }
 
 /**
- * Reads QEMU's short form of a character device: `stdio`, `pty`, `null`, `none`, `file:PATH`, `unix:PATH[,server][,nowait]`,
+ * Reads QEMU's short form of a character device: `stdio`, `pty`, `null`, `none`, `file:PATH`, `pipe:PATH`, `unix:PATH[,server][,nowait]`,
  * `tcp:HOST:PORT[,...]`, `chardev:ID`, and StratoVirt's `socket,path=PATH[,...]` and `file,path=PATH`.
  * @param variants kinds of character devices with their keys
  */
@@ -151,7 +151,7 @@ export function readCharacterDevice(text: string, variants: readonly Variant[], 
     return { kind: 'reference', id: rest }
   }
   // A file name is taken as it stands, commas and all, as QEMU does.
-  if (prefix === 'file' && rest !== undefined) return inline('file', [{ key: 'path', value: rest }], variants, where)
+  if ((prefix === 'file' || prefix === 'pipe') && rest !== undefined) return inline(prefix, [{ key: 'path', value: rest }], variants, where)
   if ((prefix === 'unix' || prefix === 'tcp') && rest !== undefined) return inline('socket', socketPairs(prefix, rest, where), variants, where)
   const work = LATER_PREFIXES[prefix]
   if (work !== undefined && Object.hasOwn(LATER_PREFIXES, prefix)) throw laterError(`${where} ${printable(text, 60)}`, work)

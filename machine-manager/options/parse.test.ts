@@ -264,7 +264,7 @@ describe('a mistake is one line that says what to do', () => {
     ['-serial chardev:c', 'OPTION_MISSING', '-serial chardev:c: no character device has the id c; add -chardev'],
     ['-serial chardev:c0 -chardev pty,id=c1', 'OPTION_MISSING', '-serial chardev:c0: no character device has the id c0; did you mean c1?'],
     ['-chardev pty,id=c -serial chardev:c -mon c', 'OPTION_CONFLICT',
-      '-serial chardev:c and -mon chardev=c: a character device serves one of them; add another'],
+      '-serial chardev:c and -mon chardev=c: a character device serves one of them; add another, or mux=on'],
     ['-chardev pty,id=c -chardev null,id=c', 'OPTION_CONFLICT', '-chardev id=c: another character device has the id c; use another id'],
     ['-chardev pty', 'OPTION_MISSING', '-chardev pty: needs id=; add it'],
     ['-chardev file,id=c', 'OPTION_MISSING', '-chardev file: needs path=; add it'],
@@ -362,6 +362,10 @@ describe('a configuration written out as a command line', () => {
   const address = fc.oneof(fc.record({ unix: text }), fc.record({ host: text, port: fc.integer({ min: 1, max: 65535 }) }))
   const chardev = fc.oneof(
     fc.constant({ kind: 'pty' } as const), fc.constant({ kind: 'null' } as const),
+    fc.record({ kind: fc.constant('pipe' as const), path: text }), fc.record({ kind: fc.constant('ringbuf' as const), size: fc.constantFrom(1, 4096, 65_536) }),
+    fc.record({ kind: fc.constant('null' as const), mux: fc.constant(true), log: fc.record({ path: text, append: fc.boolean() }) }),
+    fc.record({ kind: fc.constant('socket' as const), address, server: fc.constant(false), wait: fc.constant(false), reconnectMs: fc.integer({ min: 1, max: 3_600_000 }) }),
+    fc.record({ kind: fc.constant('socket' as const), address, server: fc.constant(true), wait: fc.boolean(), replay: fc.integer({ min: 1, max: 2 ** 20 }) }),
     fc.record({ kind: fc.constant('file' as const), path: text, append: fc.boolean() }),
     fc.record({ kind: fc.constant('socket' as const), address, server: fc.boolean(),
       wait: fc.boolean() }).map((socket) => ({ ...socket, wait: socket.server && socket.wait })),

@@ -58,14 +58,17 @@ export function renderArguments(config: VmConfig): string[] {
 }
 
 function renderChardev(config: ChardevConfig): string {
-  const head: KeyValue[] = [{ key: 'backend', value: config.kind }, { key: 'id', value: config.label }]
+  const head: KeyValue[] = [{ key: 'backend', value: config.kind }, { key: 'id', value: config.label },
+    ...pairs({ mux: config.mux, logfile: config.log?.path, logappend: config.log?.append })]
   switch (config.kind) {
     case 'stdio': return renderKeyValues([...head, ...pairs({ signal: config.signal })], 'backend')
     case 'file': return renderKeyValues([...head, ...pairs({ path: config.path, append: config.append ?? false })], 'backend')
+    case 'pipe': return renderKeyValues([...head, ...pairs({ path: config.path })], 'backend')
+    case 'ringbuf': return renderKeyValues([...head, ...pairs({ size: config.size })], 'backend')
     case 'socket': {
-      const { address, server, wait } = config
+      const { address, server, wait, reconnectMs, replay } = config
       const where = 'unix' in address ? { path: address.unix } : { host: address.host, port: address.port }
-      return renderKeyValues([...head, ...pairs({ ...where, server, ...(server ? { wait } : {}) })], 'backend')
+      return renderKeyValues([...head, ...pairs({ ...where, server, ...(server ? { wait } : {}), 'reconnect-ms': reconnectMs, replay })], 'backend')
     }
     default: return renderKeyValues(head, 'backend')
   }

@@ -10,11 +10,17 @@ export const MAX_SOCKET_PATH_BYTES = 107
 
 const LATER_KINDS = later('character devices of this kind')
 
-const COMMON: readonly SubOption[] = [
+/** Keys that only -chardev has, and QMP's chardev-add. */
+export const CHARDEV_COMMON: readonly SubOption[] = [
   { key: 'id', type: ID, help: 'name that other options refer to', required: true },
-  { key: 'mux', type: { kind: 'boolean', only: false }, help: 'only off', status: ignored('one owner per character device') },
-  { key: 'logfile', type: PATH, help: 'copy of the output', status: later('character device log files') },
-  { key: 'logappend', type: ON_OFF, help: 'append to it', status: later('character device log files') },
+  { key: 'mux', type: ON_OFF, default: 'off', help: 'up to four may share it: Ctrl-A c switches, Ctrl-A h tells of other keys' },
+  { key: 'logfile', type: PATH, help: 'file that gets a copy of the output' },
+  { key: 'logappend', type: ON_OFF, default: 'off', help: 'keep what that file holds' },
+]
+
+const RECONNECT_KEYS: readonly SubOption[] = [
+  { key: 'reconnect', type: { kind: 'integer', min: 0, max: 3600 }, help: 'seconds after which a client tries again; 0: it does not' },
+  { key: 'reconnect-ms', type: { kind: 'integer', min: 0, max: 3_600_000 }, help: 'the same in milliseconds' },
 ]
 
 const SOCKET: readonly SubOption[] = [
@@ -26,8 +32,8 @@ const SOCKET: readonly SubOption[] = [
   { key: 'wait', type: ON_OFF, default: 'on', help: 'a server holds the start until a client connects; also nowait' },
   { key: 'nodelay', type: ON_OFF, help: 'send at once', status: ignored('TCP sockets always send at once') },
   { key: 'delay', type: ON_OFF, help: 'collect before sending', status: ignored('TCP sockets always send at once') },
-  { key: 'reconnect', type: TEXT_255, help: 'seconds between attempts', status: later('reconnecting clients') },
-  { key: 'reconnect-ms', type: TEXT_255, help: 'milliseconds between attempts', status: later('reconnecting clients') },
+  ...RECONNECT_KEYS,
+  { key: 'replay', type: { kind: 'size', min: 1, max: 2 ** 20, bareUnit: 1 }, help: 'a server shows so many bytes of the last output to each new client' },
   { key: 'telnet', type: { kind: 'boolean', only: false }, help: 'only off', status: ignored('sockets carry plain bytes') },
   { key: 'websocket', type: { kind: 'boolean', only: false }, help: 'only off', status: ignored('sockets carry plain bytes') },
   { key: 'fd', type: TEXT_255, help: 'inherited descriptor', status: later('inherited socket descriptors') },
@@ -49,8 +55,11 @@ export const CHARACTER_DEVICES: readonly Variant[] = [
   { name: 'pty', help: 'a new pseudo terminal', sub: [{ key: 'path', type: PATH, help: 'link to it', status: later('links to pseudo terminals') }] },
   { name: 'socket', help: 'a unix or TCP socket', sub: SOCKET },
   { name: 'file', help: 'output to a file', sub: FILE },
+  { name: 'pipe', help: 'FIFOs PATH.in and PATH.out, or one that serves both ways', sub: [{ key: 'path', type: PATH, help: 'name without .in and .out', required: true }] },
+  { name: 'ringbuf', aliases: ['memory'], help: 'keeps the last of the output in memory, for QMP ringbuf-read',
+    sub: [{ key: 'size', type: { kind: 'size', min: 1, max: 16 * 2 ** 20, bareUnit: 1 }, default: '64K', help: 'bytes that are kept, a power of two' }] },
   { name: 'null', help: 'swallows output, has no input', sub: [] },
-  ...['vc', 'ringbuf', 'pipe', 'udp', 'serial', 'parallel', 'redirect-to-log', 'spicevmc', 'hub']
+  ...['vc', 'udp', 'serial', 'parallel', 'redirect-to-log', 'spicevmc', 'hub']
     .map((name): Variant => ({ name, help: '', sub: [], status: LATER_KINDS })),
 ]
 
@@ -62,12 +71,12 @@ const noneOnly = (work: string): OptionSpec['form'] => ({
 export const BACKEND_OPTIONS: readonly OptionSpec[] = [
   {
     name: 'serial', group: 'Devices and back-ends', argument: 'BACKEND', form: { kind: 'character-device' },
-    help: 'Connects the serial port (ttyS0): stdio, pty, null, none, file:PATH, unix:PATH[,server][,nowait], tcp:HOST:PORT[,server][,nowait], '
+    help: 'Connects the serial port (ttyS0): stdio, pty, null, none, file:PATH, pipe:PATH, unix:PATH[,server][,nowait], tcp:HOST:PORT[,server][,nowait], '
       + 'chardev:ID, or socket,path=PATH,... and file,path=PATH. Without it the port is there and its output goes nowhere.',
   },
   {
-    name: 'chardev', group: 'Devices and back-ends', repeatable: true, help: 'A character device that -serial chardev:ID and -mon chardev=ID refer to.',
-    form: { kind: 'variants', key: 'backend', common: COMMON, variants: CHARACTER_DEVICES },
+    name: 'chardev', group: 'Devices and back-ends', repeatable: true, help: 'A character device that -serial chardev:ID, -device virtconsole,chardev=ID and -mon chardev=ID refer to.',
+    form: { kind: 'variants', key: 'backend', common: CHARDEV_COMMON, variants: CHARACTER_DEVICES },
   },
   { name: 'device', group: 'Devices and back-ends', repeatable: true, help: 'Adds a device.', argument: 'DRIVER[,key=value...]',
     form: { kind: 'variants', key: 'driver', common: [], variants: DEVICES } },

@@ -93,11 +93,26 @@ describe('commands', () => {
   it('lists exactly these commands and events', async () => {
     const { run } = setup()
     expect((await run('query-commands') as { name: string }[]).map(({ name }) => name).sort()).toEqual([
-      'balloon', 'block_resize', 'block_set_io_throttle', 'blockdev-add', 'blockdev-del', 'cont', 'device_add', 'device_del', 'human-monitor-command',
-      'mesovirt-query-jit', 'netdev_add', 'netdev_del', 'qmp_capabilities', 'qom-get', 'qom-set', 'query-balloon', 'query-block', 'query-block-jobs', 'query-blockstats', 'query-chardev', 'query-commands',
+      'balloon', 'block_resize', 'block_set_io_throttle', 'blockdev-add', 'blockdev-del', 'chardev-add', 'chardev-change', 'chardev-remove', 'cont', 'device_add', 'device_del', 'human-monitor-command',
+      'mesovirt-query-jit', 'netdev_add', 'netdev_del', 'qmp_capabilities', 'qom-get', 'qom-set', 'query-balloon', 'query-block', 'query-block-jobs', 'query-blockstats', 'query-chardev', 'query-chardev-backends', 'query-commands',
       'query-cpus', 'query-cpus-fast', 'query-events', 'query-kvm', 'query-machines', 'query-name', 'query-named-block-nodes', 'query-status',
-      'query-target', 'query-uuid', 'query-version', 'quit', 'set_link', 'stop', 'system_powerdown', 'system_reset', 'x-query-jit'])
+      'query-target', 'query-uuid', 'query-version', 'quit', 'ringbuf-read', 'ringbuf-write', 'set_link', 'stop', 'system_powerdown', 'system_reset', 'x-query-jit'])
     expect((await run('query-events') as { name: string }[]).map(({ name }) => name).sort()).toEqual(['BALLOON_CHANGE', 'BLOCK_IO_ERROR', 'DEVICE_DELETED', 'POWERDOWN', 'RESET', 'RESUME', 'SHUTDOWN', 'STOP', 'VSERPORT_CHANGE'])
+  })
+
+  it('hand over what they are given: character devices, ring buffers, ports', async () => {
+    const { run, raw, vm } = setup()
+    await run('chardev-add', { id: 'c', backend: { type: 'null' } })
+    await run('chardev-change', { id: 'c', backend: { type: 'null' } })
+    await run('chardev-remove', { id: 'c' })
+    await run('ringbuf-write', { device: 'r', data: 'aGk=', format: 'base64' })
+    await run('device_add', { driver: 'virtserialport', id: 'p', chardev: 'c', nr: 2, name: 'n' })
+    await run('device_del', { id: 'port1' })
+    expect(vm.calls).toEqual(['add chardev c', 'change chardev c', 'remove chardev c', 'write ring r 6869', 'plug port p', 'unplug port port1'])
+    expect(await run('ringbuf-read', { device: 'r', size: 7 })).toBe('r 7 \ufffd')
+    expect(await run('ringbuf-read', { device: 'r', size: 7, format: 'base64' })).toBe('ciA3IOk=')
+    expect(await raw('{"execute":"ringbuf-read","arguments":{"device":"r","size":0}}')).toContain('size must be greater than zero')
+    expect((await run('query-chardev-backends') as { name: string }[]).map(({ name }) => name)).toEqual(['stdio', 'pty', 'socket', 'file', 'pipe', 'ringbuf', 'null'])
   })
 
   it('sends the shapes of StratoVirt and QEMU, members in alphabetical order', async () => {

@@ -1,7 +1,7 @@
 /** Test part: a machine that runs nothing, keeps the promises of VirtualMachine and remembers what it was asked. */
 import { MesovirtError } from '../../host/errors.ts'
 import type { AcceleratorStatistics } from '../../hypervisor/hypervisor.ts'
-import type { CpuInfo, DiskControl, NetworkControl, RunState, ShutdownReason, VirtualMachine, VmEvent } from '../vm.ts'
+import type { ChardevControl, ConsoleControl, CpuInfo, DiskControl, NetworkControl, RunState, ShutdownReason, VirtualMachine, VmEvent } from '../vm.ts'
 
 /** Guest-physical address of the machine's RAM, and the linear address it shows at. */
 export const RAM_START = 0x1000
@@ -57,8 +57,25 @@ export class TestMachine implements VirtualMachine {
     return [0, 1].map((index) => ({ index, threadId: 4001 + index, halted: index === 1, props: { socketId: 0, dieId: 0, coreId: index, threadId: 0 } }))
   }
 
-  chardevs() {
-    return [{ label: 'serial0', filename: 'pty:/dev/pts/7', frontendOpen: true }]
+  readonly chardevs: ChardevControl = {
+    list: () => [{ label: 'serial0', filename: 'pty:/dev/pts/7', frontendOpen: true }],
+    add: async (id) => {
+      this.calls.push(`add chardev ${id}`)
+      return {}
+    },
+    change: async (id) => {
+      this.calls.push(`change chardev ${id}`)
+      return {}
+    },
+    remove: async (id) => void this.calls.push(`remove chardev ${id}`),
+    readRing: (id, count) => Buffer.from(`${id} ${count} \xe9`, 'latin1'),
+    writeRing: (id, bytes) => void this.calls.push(`write ring ${id} ${Buffer.from(bytes).toString('hex')}`),
+  }
+
+  readonly consoles: ConsoleControl = {
+    plug: ({ id }) => void this.calls.push(`plug port ${id}`),
+    unplug: (id) => void this.calls.push(`unplug port ${id}`),
+    has: (id) => id === 'port1',
   }
 
   readonly disks: DiskControl = {

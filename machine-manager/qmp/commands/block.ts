@@ -1,5 +1,6 @@
 /** QMP commands about disks and their images. Names and shapes as QEMU's; what StratoVirt leaves empty is filled. */
 import * as v from 'valibot'
+import { isPort } from '../../options/consoles.ts'
 import { defineCommand, integer, optional, QmpError, text } from './define.ts'
 import type { DiskInfo } from '../../vm.ts'
 
@@ -167,20 +168,22 @@ const blockdevDel = defineCommand({
 
 const deviceAdd = defineCommand({
   name: 'device_add',
-  doc: 'Fills one of the four disk slots or two network slots that a machine with a monitor has; the guest is told.',
+  doc: 'Fills one of the four disk slots or two network slots that a machine with a monitor has, or adds a console or channel to a virtio-serial-device; the guest is told.',
   arguments: {
-    'driver': text('`virtio-blk-device` or `virtio-net-device`; any name with `blk` or `net` in it is understood'),
+    'driver': text('`virtio-blk-device` or `virtio-net-device`; any name with `blk` or `net` in it is understood; `virtconsole`, `virtserialport`'),
     'id': text('name of the device'),
     'drive': optional(text('name of the image; default `id`')),
     'netdev': optional(text('name of the network; default `id`')),
-    'chardev': optional(text('ignored: StratoVirt\'s callers name the network here too')),
+    'chardev': optional(text('of a console or channel; elsewhere ignored: StratoVirt\'s callers name the network here too')),
+    'name': optional(text('name of a channel in the guest')),
+    'nr': optional(integer('number of a port; default the first that is free')),
     'mac': optional(text('address of the card; default that of the slot')),
     'mq': optional(v.pipe(v.union([v.boolean(), v.string()], 'string'), v.description('ignored: a slot has one queue pair'))),
     'vectors': optional(v.pipe(v.union([v.number(), v.string()], 'integer'), v.description('ignored: a slot has one interrupt'))),
     'addr': optional(text('number of the slot, 0 to 3 and 0 to 1; default the first that is empty')),
     'lun': optional(integer('number of the slot less one')),
     'serial': optional(text('serial number')),
-    'bus': optional(text('ignored: slots have no bus')),
+    'bus': optional(text('controller of a console or channel, as ID.0; elsewhere ignored: slots have no bus')),
     'romfile': optional(text('ignored: there is no firmware')),
     'share-rw': optional(v.pipe(v.union([v.boolean(), v.string()], 'string'), v.description('ignored: locking of the image says so'))),
     'disable-modern': optional(v.pipe(v.union([v.boolean(), v.string()], 'string'), v.description('only false'))),
@@ -193,7 +196,8 @@ const deviceAdd = defineCommand({
   },
   example: '{"execute":"device_add","arguments":{"driver":"virtio-blk-device","id":"disk1","drive":"d1","addr":"1"}}',
   run(args, { vm }) {
-    if (args.driver.includes('net')) vm.networks.plug(args)
+    if (isPort(args.driver)) vm.consoles.plug(args)
+    else if (args.driver.includes('net')) vm.networks.plug(args)
     else vm.disks.plug(args)
     return {}
   },
@@ -201,10 +205,14 @@ const deviceAdd = defineCommand({
 
 const deviceDel = defineCommand({
   name: 'device_del',
-  doc: 'Empties a disk or network slot at once; the guest is told. DEVICE_DELETED follows. Its image or network is closed with it.',
+  doc: 'Empties a disk or network slot, or takes a console or channel out, at once; the guest is told. DEVICE_DELETED follows. Its image or network is closed with it, a character device stays.',
   arguments: { id: text('name of the device') },
   example: '{"execute":"device_del","arguments":{"id":"disk1"}}',
   async run({ id }, { vm }) {
+    if (vm.consoles.has(id)) {
+      vm.consoles.unplug(id)
+      return {}
+    }
     if (vm.networks.has(id)) {
       await vm.networks.unplug(id)
       return {}

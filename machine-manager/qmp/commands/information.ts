@@ -1,4 +1,4 @@
-/** QMP commands that only read: state, identity, processors, character devices. Members of a reply are in alphabetical order, as StratoVirt sends them. */
+/** QMP commands that only read: state, identity, processors. Members of a reply are in alphabetical order, as StratoVirt sends them. */
 import type { Counter } from '../../../hypervisor/hypervisor.ts'
 import { defineCommand, QmpError } from './define.ts'
 import type { CpuInfo } from '../../vm.ts'
@@ -106,15 +106,6 @@ const queryCpusFast = defineCommand({
   })),
 })
 
-const queryChardev = defineCommand({
-  name: 'query-chardev',
-  doc: 'The character devices; the file name of a pty names its terminal.',
-  arguments: {},
-  returns: '`[{filename: string, frontend-open: boolean, label: string}]`',
-  example: '{"execute":"query-chardev"}',
-  run: (_args, { vm }) => vm.chardevs().map(({ filename, frontendOpen, label }) => ({ filename, 'frontend-open': frontendOpen, label })),
-})
-
 const queryJit = defineCommand({
   name: 'x-query-jit',
   doc: 'What the translator of the software CPU has done, as text for people: the answer of `info jit`, under QEMU\'s name and in its shape.',
@@ -150,5 +141,5 @@ const queryCounters = defineCommand({
 })
 
 export const informationCommands = [
-  queryStatus, queryName, queryUuid, queryKvm, queryTarget, queryMachines, queryCpus, queryCpusFast, queryChardev, queryJit, queryCounters,
+  queryStatus, queryName, queryUuid, queryKvm, queryTarget, queryMachines, queryCpus, queryCpusFast, queryJit, queryCounters,
 ] as const
