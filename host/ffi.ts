@@ -23,6 +23,9 @@ export interface Libc {
   timerfd_settime(fd: number, flags: number, value: Uint8Array, old: null): number
   read(fd: number, buffer: Uint8Array, length: number): number
   write(fd: number, buffer: Uint8Array, length: number): number
+  socket(domain: number, type: number, protocol: number): number
+  connect(fd: number, address: Uint8Array, length: number): number
+  poll(entries: Uint8Array, count: number, milliseconds: number): number
   sendmsg(fd: number, message: Uint8Array, flags: number): number
   recvmsg(fd: number, message: Uint8Array, flags: number): number
   gettid(): number
@@ -57,6 +60,9 @@ const DECLARATIONS: Readonly<Record<keyof Libc, string>> = {
   timerfd_settime: 'int timerfd_settime(int fd, int flags, void* value, void* old)',
   read: 'long read(int fd, void* buffer, size_t length)',
   write: 'long write(int fd, void* buffer, size_t length)',
+  socket: 'int socket(int domain, int type, int protocol)',
+  connect: 'int connect(int fd, void* address, uint length)',
+  poll: 'int poll(void* entries, ulong count, int milliseconds)',
   sendmsg: 'long sendmsg(int fd, void* message, int flags)',
   recvmsg: 'long recvmsg(int fd, void* message, int flags)',
   gettid: 'int gettid()',

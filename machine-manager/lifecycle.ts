@@ -23,9 +23,10 @@ import type { LightMachineOptions } from '../machine/light.ts'
 import type { VirtioDeviceOptions } from '../machine/light-virtio.ts'
 import type { AcceleratorFactory } from './accelerator.ts'
 import type { Monitors } from './monitors.ts'
+import { chardevUsers, socketPath } from './options/vhost-user.ts'
 import type { ObjectConfig, VmConfig } from './options/config.ts'
 import type { LightBalloon } from '../machine/light-balloon.ts'
-import type { BalloonControl, CpuInfo, VirtualMachine } from './vm.ts'
+import type { BalloonControl, ChardevInfo, CpuInfo, VirtualMachine } from './vm.ts'
 
 const log = logger('lifecycle')
 
@@ -67,8 +68,10 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
   const monitorLabels = new Set(config.monitors.map(({ chardev }) => chardev))
   const chardevs = new Chardevs({ onQuit: () => quit('host-qmp-quit'), log: (message) => log.info(message) })
   atEnd(() => chardevs.close())
+  // Behind these is the back end of a device, and the device connects.
+  const backEndLabels = new Set(chardevUsers(config.devices).map(({ label }) => label))
   for (const chardev of config.chardevs) {
-    if (monitorLabels.has(chardev.label) && isListener(chardev)) chardevs.reserve(chardev.label)
+    if ((monitorLabels.has(chardev.label) && isListener(chardev)) || backEndLabels.has(chardev.label)) chardevs.reserve(chardev.label)
     else await chardevs.open(chardev)
   }
   const consoles = new Consoles(chardevs)
@@ -94,6 +97,10 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
       case 'virtio-net': return networks.device(device)
       case 'virtio-balloon': return device
       case 'virtio-serial': return consoles.device(device)
+      case 'vhost-user-fs': {
+        const { chardev, tag, requestQueues, queueSize, ...rest } = device
+        return { ...rest, fs: { path: socketPath(config.chardevs, chardev, '-device vhost-user-fs-device chardev='), tag, requestQueues, queueSize } }
+      }
       case 'virtio-rng': {
         const { rng, ...rest } = device
         return { ...rest, source: (rng === undefined ? undefined : sources.get(rng)) ?? openSource({ kind: 'rng-builtin', id: 'rng' }) }
@@ -113,7 +120,7 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
   quit = (reason) => machine.quit(reason)
 
   const monitors: { current?: Monitors } = {}
-  chardevs.monitors = () => monitors.current?.chardevs() ?? []
+  chardevs.monitors = () => [...monitors.current?.chardevs() ?? [], ...backEndInfo(config, backEndLabels)]
   const vm = asVirtualMachine(config, machine, { disks, networks, consoles, chardevs })
   if (monitorModule !== undefined) {
     monitors.current = await (await monitorModule).openMonitors(config, vm, chardevs, log)
@@ -161,6 +168,10 @@ function keepsAfterError({ actions, monitors }: VmConfig): boolean {
 function printPhase({ atNs, name, source, code }: BootPhase): void {
   const seconds = (Number(atNs / 1000n) / 1e6).toFixed(6).padStart(11)
   process.stderr.write(`boot ${seconds} s  ${name} (${source}, ${code})\r\n`)
+}
+
+function backEndInfo(config: VmConfig, labels: ReadonlySet<string>): ChardevInfo[] {
+  return [...labels].map((label) => ({ label, filename: `unix:${socketPath(config.chardevs, label, label)}`, frontendOpen: true }))
 }
 
 function asVirtualMachine(config: VmConfig, machine: LightMachine, controls: Pick<VirtualMachine, 'disks' | 'networks' | 'consoles' | 'chardevs'>): VirtualMachine {

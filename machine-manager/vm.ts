@@ -19,6 +19,7 @@ export type VmEvent =
   | { readonly name: 'STOP' | 'RESUME' | 'POWERDOWN'; readonly data?: undefined }
   | { readonly name: 'BLOCK_IO_ERROR'; readonly data: DiskErrorData }
   | { readonly name: 'BALLOON_CHANGE'; readonly data: { readonly actual: number } }
+  | { readonly name: 'MESOVIRT_BACK_END_CHANGE'; readonly data: { readonly device: string; readonly connected: boolean } }
   | { readonly name: 'DEVICE_DELETED'; readonly data: { readonly device: string; readonly path: string } }
   | { readonly name: 'VSERPORT_CHANGE'; readonly data: { readonly id: string; readonly open: boolean } }
   | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: ShutdownReason } }

@@ -80,6 +80,7 @@ export interface LightBoardOptions {
   readonly onDiskError: (disk: LightDisk, error: BlkError) => void
   readonly onBalloonChange: (bytes: number) => void
   readonly onPortChange: (id: string, isOpen: boolean) => void
+  readonly onBackEndChange: (id: string | undefined, connected: boolean) => void
   readonly log: (message: string) => void
 }
 
@@ -133,7 +134,7 @@ export class LightBoard {
     this.ports.commit()
     this.#virtio = this.memory.transaction(() => new VirtioWindows(options.virtio, {
       memoryRoot: this.memory.root, ram: this.ram, bus: this.bus, clock, events, repeatable: options.repeatable, line, onDiskError: options.onDiskError, onBalloonChange: options.onBalloonChange,
-      onPortChange: options.onPortChange, slots: options.slots,
+      onPortChange: options.onPortChange, onBackEndChange: options.onBackEndChange, slots: options.slots,
     }))
   }
 
@@ -196,6 +197,7 @@ export class LightBoard {
   }
 
   close(): void {
+    this.#virtio.close()
     this.memory.close()
     this.ports.close()
   }

@@ -17,6 +17,8 @@ import type { RingOptions } from '../device-model/virtio/mmio.ts'
 import type { NetOptions } from '../device-model/virtio/net.ts'
 import { VirtioRng } from '../device-model/virtio/rng.ts'
 import type { RngLimit } from '../device-model/virtio/rng.ts'
+import { VhostUserFs } from '../device-model/virtio/vhost-user-fs.ts'
+import type { VhostUserFsOptions } from '../device-model/virtio/vhost-user-fs.ts'
 import { MesovirtError } from '../host/errors.ts'
 import { LightBalloon } from './light-balloon.ts'
 import { LightConsole } from './light-consoles.ts'
@@ -73,11 +75,16 @@ export interface VirtioSerialOptions extends CommonOptions {
   readonly ports: readonly SerialPort[]
 }
 
+export interface SharedFolderOptions extends CommonOptions {
+  readonly kind: 'vhost-user-fs'
+  readonly fs: VhostUserFsOptions
+}
+
 /** One virtio device of a machine. */
-export type VirtioDeviceOptions = VirtioRngOptions | VirtioBalloonOptions | VirtioBlkOptions | VirtioNetOptions | VirtioSerialOptions
+export type VirtioDeviceOptions = VirtioRngOptions | SharedFolderOptions | VirtioBalloonOptions | VirtioBlkOptions | VirtioNetOptions | VirtioSerialOptions
 
 /** Which windows a kind of device sits in, and what there is when there are too many. */
-const WINDOWS_OF = { 'virtio-blk': 'disks', 'virtio-net': 'networkCards', 'virtio-rng': 'devices', 'virtio-balloon': 'devices', 'virtio-serial': 'devices' } as const
+const WINDOWS_OF = { 'virtio-blk': 'disks', 'virtio-net': 'networkCards', 'virtio-rng': 'devices', 'virtio-balloon': 'devices', 'virtio-serial': 'devices', 'vhost-user-fs': 'devices' } as const
 const NAMES = { disks: 'disks', networkCards: 'network cards', devices: 'virtio devices beside disks and network cards' } as const
 
 export interface VirtioWindow {
@@ -101,6 +108,8 @@ export interface VirtioBoard {
   onBalloonChange(bytes: number): void
   /** The guest has opened or closed a port. */
   onPortChange(id: string, isOpen: boolean): void
+  /** @param id of the device whose back end is gone, or there again */
+  onBackEndChange(id: string | undefined, connected: boolean): void
   /** Every window for disks and network cards has one, empty or not, so that they can come and go. */
   readonly slots: boolean
 }
@@ -152,6 +161,10 @@ export class VirtioWindows {
   resume(): void {
     for (const { mmio } of this.devices) mmio.resume()
   }
+
+  close(): void {
+    for (const { mmio } of this.devices) mmio.device.close?.()
+  }
 }
 
 /** The windows of the devices of each kind, in their order. */
@@ -195,9 +208,10 @@ interface Slots {
   readonly consoles: LightConsole[]
 }
 
-function make(options: VirtioDeviceOptions, { clock, events, ram, onDiskError, onBalloonChange, onPortChange }: VirtioBoard, { disks, cards, balloons, consoles }: Slots): VirtioDevice {
+function make(options: VirtioDeviceOptions, { clock, events, ram, onDiskError, onBalloonChange, onPortChange, onBackEndChange }: VirtioBoard, { disks, cards, balloons, consoles }: Slots): VirtioDevice {
   switch (options.kind) {
     case 'virtio-rng': return VirtioRng.create({ source: options.source, limit: options.limit, clock, events })
+    case 'vhost-user-fs': return new VhostUserFs({ options: options.fs, memory: ram, clock, events, onConnection: (connected) => onBackEndChange(options.id, connected) })
     case 'virtio-balloon': {
       if (balloons.length > 0) throw new MesovirtError('VIRTIO_WINDOWS', 'there are two balloons, and room for one; leave one out')
       const balloon = new LightBalloon({ id: options.id, options: options.balloon, memory: ram, clock, events, onChange: onBalloonChange })

@@ -29,6 +29,7 @@ export type MachineEvent =
   | { readonly name: 'STOP' | 'RESUME' | 'POWERDOWN'; readonly data?: undefined }
   | { readonly name: 'BLOCK_IO_ERROR'; readonly data: DiskErrorData }
   | { readonly name: 'BALLOON_CHANGE'; readonly data: { readonly actual: number } }
+  | { readonly name: 'MESOVIRT_BACK_END_CHANGE'; readonly data: { readonly device: string; readonly connected: boolean } }
   | { readonly name: 'DEVICE_DELETED'; readonly data: { readonly device: string; readonly path: string } }
   | { readonly name: 'VSERPORT_CHANGE'; readonly data: { readonly id: string; readonly open: boolean } }
   | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: ShutdownReason } }
@@ -142,6 +143,7 @@ export class LightMachine {
       onPowerOff: () => this.#guestRequest('guest-shutdown'),
       slots: options.slots ?? false,
       onDiskError: (disk, error) => this.#onDiskError(disk, error),
+      onBackEndChange: (id, connected) => this.#emit({ name: 'MESOVIRT_BACK_END_CHANGE', data: { device: id ?? '', connected } }),
       onBalloonChange: (actual) => this.#emit({ name: 'BALLOON_CHANGE', data: { actual } }),
       onPortChange: (id, isOpen) => this.#emit({ name: 'VSERPORT_CHANGE', data: { id, open: isOpen } }),
     })

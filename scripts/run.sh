@@ -106,6 +106,7 @@ host_tools() {
   need xz xz-utils 'unpacks the generic kernel'
   need lz4 lz4 'packs test kernels'
   need passt passt 'is the other end of a network on a stream'
+  [ -x /usr/lib/qemu/virtiofsd ] || need virtiofsd qemu-system-common 'serves a folder to a guest'
   need ip iproute2 'makes tap devices for the network tests'
   ls /usr/lib/*/libslirp.so.0 /usr/lib64/libslirp.so.0 /usr/lib/libslirp.so.0 >/dev/null 2>&1 || need libslirp.so.0 libslirp0 'is the router of -netdev user'
   install_missing

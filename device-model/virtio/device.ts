@@ -52,6 +52,8 @@ export interface VirtioDevice {
   pause?(): Promise<void>
   /** The machine goes on, after `pause`. A kick of every queue follows. */
   resume?(): void
+  /** The machine has ended: lets go of what the device itself has opened. */
+  close?(): void
   /** Plain data. What the queues hold is kept by the transport: buffers in flight come out of their queue again. */
   state(): unknown
 }

@@ -24,6 +24,7 @@ import type { KnownOption } from './table.ts'
 import { checkAppend, checkChardevs, checkMemory, checkUuid, fillTopology } from './validate.ts'
 import type { OwnedChardev } from './validate.ts'
 import { laterError, parseValue } from './values.ts'
+import { chardevUsers, checkVhostUser } from './vhost-user.ts'
 
 /** What a launch needs, and lines for the user (stderr) about choices made for them. */
 export interface BuiltConfig { readonly config: VmConfig; readonly notices: readonly string[] }
@@ -168,6 +169,7 @@ function assemble(draft: Draft): BuiltConfig {
   const images = resolveImages(draft.images, draft.nodes)
   const devices = placePorts(draft.devices, draft.ports)
   checkDevices(devices, { objects: draft.objects, images, netdevs: draft.netdevs })
+  checkVhostUser(devices, draft.chardevs.map(({ config }) => config), draft.values('machine').boolean('mem-share') ?? false)
   const accelerator = { ...acceleratorConfig(draft, notices), ...draft.translator === undefined ? {} : { translator: draft.translator }, ...draft.symbols === undefined ? {} : { symbols: draft.symbols }, ...draft.threads === undefined ? {} : { threads: draft.threads }, ...logItems(draft.plain.get('d')) }
   const memory = {
     size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]),
@@ -208,7 +210,7 @@ function assemble(draft: Draft): BuiltConfig {
 function checkReferences(draft: Draft): void {
   const owners = new Map<string, string[]>()
   const users = [...(draft.serial === undefined ? [] : [draft.serial]),
-    ...draft.monitors.map(({ config, origin }) => ({ label: config.chardev, origin })), ...draft.ports.map(({ chardev, origin }) => ({ label: chardev, origin }))]
+    ...draft.monitors.map(({ config, origin }) => ({ label: config.chardev, origin })), ...draft.ports.map(({ chardev, origin }) => ({ label: chardev, origin })), ...chardevUsers(draft.devices)]
   const labels = draft.chardevs.map((owned) => owned.config.label)
   const ids = new Set<string>()
   for (const { label, origin } of users) {

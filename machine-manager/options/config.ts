@@ -146,8 +146,17 @@ export interface SerialConfig extends CommonDeviceConfig {
   readonly ports: readonly PortConfig[]
 }
 
+export interface SharedFolderConfig extends CommonDeviceConfig {
+  readonly kind: 'vhost-user-fs'
+  /** Label of a unix socket among the character devices, where the back end listens. */
+  readonly chardev: string
+  readonly tag: string
+  readonly requestQueues: number
+  readonly queueSize: number
+}
+
 /** A device of -device. */
-export type DeviceConfig = RngConfig | BalloonConfig | DiskConfig | CardConfig | SerialConfig
+export type DeviceConfig = RngConfig | SharedFolderConfig | BalloonConfig | DiskConfig | CardConfig | SerialConfig
 
 /** An image of -drive or -blockdev, with what its disk takes over from it. */
 export interface ImageConfig extends BlockImageConfig {

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import type { RngConfig, VmConfig } from './config.ts'
 import { parseCommandLine } from './parse.ts'
+import { socketPath } from './vhost-user.ts'
 
 const KERNEL = ['-kernel', 'vmlinuz']
+const FOLDER = '-chardev socket,id=c,path=/a -device vhost-user-fs-device,chardev=c'
 const ALL_RINGS = { packed: true, indirect: true, eventIndex: true }
 
 function configOf(line: string): VmConfig {
@@ -44,6 +46,26 @@ describe('-object and -device', () => {
     const balloon = { kind: 'virtio-balloon', id: 'b0', rings: ALL_RINGS, balloon: { deflateOnOom: true, freePageReporting: true } }
     expect(configOf('-device virtio-balloon-device,id=b0,deflate-on-oom=true,free-page-reporting=on').devices).toEqual([balloon])
     expect(configOf('-device {"driver":"virtio-balloon","id":"b0","deflate-on-oom":true,"free-page-reporting":true}').devices).toEqual([balloon])
+  })
+
+  it('make a shared folder as Kata Containers asks for it: its socket is no server of ours', () => {
+    const { devices, chardevs } = configOf('-machine microvm,mem-share=on -chardev socket,id=virtio_fs,path=/run/fs.sock,server,nowait -device vhost-user-fs-device,chardev=virtio_fs,tag=kataShared,id=virtio-fs0')
+    expect(devices).toEqual([{ kind: 'vhost-user-fs', id: 'virtio-fs0', rings: ALL_RINGS, chardev: 'virtio_fs', tag: 'kataShared', requestQueues: 1, queueSize: 128 }])
+    expect(socketPath(chardevs, 'virtio_fs', '')).toBe('/run/fs.sock')
+  })
+
+  it.each([
+    [`${FOLDER},tag=${'x'.repeat(37)}`, 'OPTION_VALUE', '-device vhost-user-fs-device tag=: the value has 37 bytes, at most 36 are allowed; shorten it'],
+    [`${FOLDER},tag=t`, 'OPTION_MISSING', '-device vhost-user-fs-device: the back end has to map the memory of the guest; add -machine mem-share=on'],
+    [`-machine mem-share=on ${FOLDER},tag=t,queue-size=100`, 'OPTION_VALUE', '-device vhost-user-fs-device queue-size=100: is no power of two; use 128, 256, 512 or 1024'],
+    ['-machine mem-share=on -device vhost-user-fs-device,chardev=c,tag=t', 'OPTION_MISSING', '-device vhost-user-fs-device chardev=c: no character device has the id c; add -chardev'],
+    ['-machine mem-share=on -chardev pty,id=c -device vhost-user-fs-device,chardev=c,tag=t', 'OPTION_VALUE',
+      '-device vhost-user-fs-device chardev=c: is no unix socket of its own; use -chardev socket,id=...,path=...'],
+    [`-machine mem-share=on ${FOLDER},tag=t -serial chardev:c`, 'OPTION_CONFLICT', /a character device serves one of them; add another, or mux=on$/],
+    [`-machine mem-share=on ${FOLDER},tag=t -chardev socket,id=d,path=/b -device vhost-user-fs-device,chardev=d,tag=t`, 'OPTION_CONFLICT',
+      '-device vhost-user-fs-device tag=t: another folder has this tag; use another one'],
+  ])('refuse the folder %s', (line, code, message) => {
+    expect(() => configOf(line)).toThrow(expect.objectContaining({ code, message: typeof message === 'string' ? message : expect.stringMatching(message) }))
   })
 
   it.each([

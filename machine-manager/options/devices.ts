@@ -8,6 +8,7 @@ import type { NamedValues, Values } from './interpret.ts'
 import { cardConfig, checkCards } from './networks.ts'
 import { didYouMean } from './suggest.ts'
 import { laterError } from './values.ts'
+import { sharedFolderConfig } from './vhost-user.ts'
 
 const DEFAULT_RNG_FILE = '/dev/urandom'
 /** As QEMU's. */
@@ -29,6 +30,7 @@ export function objectConfig({ name, values }: NamedValues, where: string): Obje
 const READERS: Readonly<Record<string, (values: Values, rings: DeviceConfig['rings'], where: string) => DeviceConfig>> = {
   'virtio-rng-device': rngConfig,
   'virtio-balloon-device': balloonConfig,
+  'vhost-user-fs-device': sharedFolderConfig,
   'virtio-blk-device': diskConfig,
   'virtio-net-device': cardConfig,
   'virtio-serial-device': serialConfig,

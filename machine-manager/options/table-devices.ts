@@ -47,18 +47,28 @@ const SERIAL_PORT: readonly SubOption[] = [
   { key: 'bus', type: ID, help: 'the controller, as ID.0; default the first' },
 ]
 
+const VHOST_USER_FS: readonly SubOption[] = [
+  { key: 'chardev', type: ID, help: 'the -chardev socket,path=... where the back end (virtiofsd) listens', required: true },
+  { key: 'tag', type: { kind: 'text', maxBytes: 36 }, help: 'name by which the guest mounts the folder', required: true },
+  { key: 'num-request-queues', type: { kind: 'integer', min: 1, max: 64 }, default: '1', help: 'queues beside the one for urgent requests' },
+  { key: 'queue-size', type: { kind: 'integer', min: 4, max: 1024 }, default: '128', help: 'size of each queue, a power of two' },
+]
+
 export const DEVICES: readonly Variant[] = [
   { name: 'virtio-rng-device', machines: LIGHT, help: 'random bytes of the host for the guest (/dev/hwrng)', sub: [...VIRTIO, ...VIRTIO_RNG] },
   { name: 'virtio-blk-device', aliases: ['virtio-blk'], machines: LIGHT, help: 'a disk (/dev/vda and so on, in the order of the command line)', sub: [...VIRTIO, ...VIRTIO_BLK] },
   { name: 'virtio-net-device', aliases: ['virtio-net'], machines: LIGHT, help: 'a network card (eth0 and so on, in the order of the command line)', sub: [...VIRTIO, ...VIRTIO_NET] },
   { name: 'virtio-balloon-device', aliases: ['virtio-balloon'], machines: LIGHT, help: 'gives memory of the guest back to the host, as QMP balloon asks for it', sub: [...VIRTIO, ...VIRTIO_BALLOON] },
+  { name: 'vhost-user-fs-device', aliases: ['vhost-user-fs'], machines: LIGHT, help: 'a folder of the host, served by virtiofsd (mount -t virtiofs TAG); needs -machine mem-share=on',
+    sub: [...VIRTIO, ...VHOST_USER_FS] },
   { name: 'virtio-serial-device', aliases: ['virtio-serial'], machines: LIGHT, help: 'a controller of consoles and channels', sub: [...VIRTIO, ...VIRTIO_SERIAL] },
   { name: 'virtconsole', machines: LIGHT, help: 'a console on a controller (/dev/hvc0 and so on)', sub: SERIAL_PORT },
   { name: 'virtserialport', machines: LIGHT, help: 'a channel on a controller, for an agent (/dev/vport0p1 and so on)', sub: SERIAL_PORT },
   ...family('virtio devices', STANDARD, 'virtio-rng-pci virtio-blk-pci virtio-net-pci virtio-balloon-pci virtio-serial-pci'),
   ...onBothTransports('virtio devices',
     'virtio-mem virtio-pmem virtio-input virtio-multitouch virtio-gpu virtio-scsi'),
-  ...onBothTransports('vhost devices', 'vhost-vsock vhost-user-blk vhost-user-fs vhost-user-gpu'),
+  ...onBothTransports('vhost devices', 'vhost-vsock vhost-user-blk vhost-user-gpu'),
+  ...family('vhost devices', STANDARD, 'vhost-user-fs-pci'),
   ...family('PCI devices', STANDARD, 'pcie-root-port pcie-demo-dev'),
   ...family('passed-through devices', STANDARD, 'vfio-pci'),
   ...family('SCSI disks', STANDARD, 'scsi-hd scsi-cd'),

@@ -97,7 +97,7 @@ describe('commands', () => {
       'mesovirt-query-jit', 'netdev_add', 'netdev_del', 'qmp_capabilities', 'qom-get', 'qom-set', 'query-balloon', 'query-block', 'query-block-jobs', 'query-blockstats', 'query-chardev', 'query-chardev-backends', 'query-commands',
       'query-cpus', 'query-cpus-fast', 'query-events', 'query-kvm', 'query-machines', 'query-name', 'query-named-block-nodes', 'query-status',
       'query-target', 'query-uuid', 'query-version', 'quit', 'ringbuf-read', 'ringbuf-write', 'set_link', 'stop', 'system_powerdown', 'system_reset', 'x-query-jit'])
-    expect((await run('query-events') as { name: string }[]).map(({ name }) => name).sort()).toEqual(['BALLOON_CHANGE', 'BLOCK_IO_ERROR', 'DEVICE_DELETED', 'POWERDOWN', 'RESET', 'RESUME', 'SHUTDOWN', 'STOP', 'VSERPORT_CHANGE'])
+    expect((await run('query-events') as { name: string }[]).map(({ name }) => name).sort()).toEqual(['BALLOON_CHANGE', 'BLOCK_IO_ERROR', 'DEVICE_DELETED', 'MESOVIRT_BACK_END_CHANGE', 'POWERDOWN', 'RESET', 'RESUME', 'SHUTDOWN', 'STOP', 'VSERPORT_CHANGE'])
   })
 
   it('hand over what they are given: character devices, ring buffers, ports', async () => {

@@ -17,6 +17,7 @@ export const EVENTS: readonly { readonly name: VmEvent['name']; readonly doc: st
     data: '`{action: "report" | "ignore" | "stop", device: string, node-name: string, nospace: boolean, operation: "read" | "write", reason: string}`' },
   { name: 'DEVICE_DELETED', doc: 'A device has gone, and its name and place are free.', data: '`{device: string, path: string}`' },
   { name: 'VSERPORT_CHANGE', doc: 'The guest has opened or closed a console or channel; at most one a second for each.', data: '`{id: string, open: boolean}`' },
+  { name: 'MESOVIRT_BACK_END_CHANGE', doc: 'The process behind a device (vhost-user) is gone, or there again.', data: '`{connected: boolean, device: string}`' },
   { name: 'POWERDOWN', doc: 'The power button was pressed.', data: '`{}`' },
 ]
 

@@ -1,0 +1,43 @@
+/** Memory without a name that another process can map: memfd_create(2), sealed at its size. */
+import fs from 'node:fs'
+import { MesovirtError } from './errors.ts'
+import { errnoName, ffi, lastErrno, viewOf } from './ffi.ts'
+
+const MFD_CLOEXEC = 1, MFD_ALLOW_SEALING = 2
+const F_ADD_SEALS = 1033, F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4
+const PROT_READ_WRITE = 3, MAP_SHARED = 1
+
+export class SharedMemory {
+  readonly fd: number
+  /** Zeroes at first. Nobody may use it after `close`. */
+  readonly bytes: Uint8Array
+  /** Host address of byte 0. */
+  readonly address: number
+  #open = true
+
+  /** @param size bytes, whole pages. @throws MesovirtError SHARED_MEMORY, FFI_MISSING */
+  constructor(name: string, size: number) {
+    const { libc } = ffi()
+    const failed = (what: string) => new MesovirtError('SHARED_MEMORY', `${name}: ${what} of ${size} bytes failed: ${errnoName(lastErrno())}`)
+    this.fd = libc.memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING)
+    if (this.fd < 0) throw failed('memfd_create')
+    try {
+      fs.ftruncateSync(this.fd, size)
+      // A process that made it smaller would end ours by SIGBUS.
+      libc.fcntl(this.fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
+      this.address = libc.mmap(0, size, PROT_READ_WRITE, MAP_SHARED, this.fd, 0)
+      if (this.address === -1) throw failed('mmap')
+    } catch (error) {
+      fs.closeSync(this.fd)
+      throw error
+    }
+    this.bytes = new Uint8Array(viewOf(this.address, size))
+  }
+
+  close(): void {
+    if (!this.#open) return
+    this.#open = false
+    fs.closeSync(this.fd)
+    ffi().libc.munmap(this.address, this.bytes.length)
+  }
+}
