@@ -130,7 +130,7 @@ const PAGING: readonly Fault[] = [
   { name: 'reserved bits of a 2 MiB page are ignored', file: 'paging.ts', caught: guest,
     find: 'entry & (reserved | 0x1fe000)', replace: 'entry & reserved' },
   { name: 'INVLPG drops one small piece of a 2 MiB page', file: 'tlb.ts', caught: guest,
-    find: 'if (load<u32>(cpu, TLB_HAS_LARGE)) {', replace: 'if (false) {' },
+    find: 'if (load<u64>(cpu, TLB_LARGE) & reachBit(va)) {', replace: 'if (false) {' },
   { name: 'INVLPG keeps the entry for stores', file: 'tlb.ts', caught: guest,
     find: 'for (let array: usize = 0; array < 6; array++) {', replace: 'for (let array: usize = 0; array < 6; array += 3) {' },
   { name: 'a load of CR3 keeps what the TLB holds', file: 'control.ts', caught: guest,

@@ -4,7 +4,7 @@
  * instruction at a time from CPU_STEP.
  */
 import {
-  RIP_BASE, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, CS, EXCEPTION, CPL, MODE, TMP, TLB_BYTES, TLB_KERNEL_FETCH, TLB_USER_FETCH, JUMP_CACHE, JUMP_ENTRIES,
+  RIP_BASE, SEG, SEG_SIZE, SEG_BASE, SEG_LIMIT, CS, EXCEPTION, CPL, MODE, TMP, TLB_BYTES, TLB_KERNEL_FETCH, TLB_USER_FETCH,
   MODE_64, UOP_SIZE, UOP_OP, UOP_OFFSET, BLOCK_BYTES, BLOCK_NEXT1, BLOCK_NEXT2, BLOCK_HOST, BLOCK_MODE, BLOCK_COUNT, BLOCK_PAGE2, BLOCK_LENGTH, BLOCK_HEAT,
   STAT_BLOCKS, STAT_UOPS, LOG_IN_ASM, CPU_STEP, G_CODE_LOCK,
 } from './layout'
@@ -19,6 +19,7 @@ import { xlFault, translate } from './tlb'
 import { log, logs } from './log'
 import { announceCode } from './host-stores'
 import { findBlock, insertBlock, allocateBlock, commitBlock, openPage, closePage, registerCode } from './cache'
+import { rememberBlock } from './jump-cache'
 import { acquire, multi, release } from './sync'
 
 const MAX_UOPS: u32 = 48
@@ -75,12 +76,7 @@ export function lookup(cpu: usize, rip: u64): usize {
     if (!u) return load<i32>(cpu, EXCEPTION) < 0 && !cacheFull ? fetchOne(cpu, rip, linear, room) : 0
   }
   store<u64>(cpu, rip - (linear & 0xfff), RIP_BASE)
-  if (mode == MODE_64 && !load<u32>(u - BLOCK_BYTES, BLOCK_PAGE2)) {
-    const slot: usize = cpu + JUMP_CACHE + (((<usize>rip ^ <usize>(rip >> 12)) & (JUMP_ENTRIES - 1)) << 4)
-    store<u64>(slot, rip)
-    store<u32>(slot, <u32>u, 8)
-    store<u32>(slot, (load<u32>(cpu, CPL) << 8) | mode, 12)
-  }
+  if (mode == MODE_64 && !load<u32>(u - BLOCK_BYTES, BLOCK_PAGE2)) rememberBlock(cpu, rip, u)
   return u
 }
 

@@ -20,7 +20,8 @@ import {
   STAT_CACHE_FLUSHES, BLOCK_STATE, HEAT_DEAD, HEAT_REGION, G_JIT_ALIVE, G_JIT_EPOCH, G_JIT_DROPPED, JIT_DROPPED, JIT_FLUSHED, LOG_JIT,
 } from './layout'
 import { OP_LEAVE } from './ops'
-import { flushJumpCache, dropWriteEntries } from './tlb'
+import { flushJumpCache } from './jump-cache'
+import { dropWriteEntries } from './tlb'
 import { pageRecord } from './ram'
 import { log, logs } from './log'
 import { acquire, fence, multi, release } from './sync'

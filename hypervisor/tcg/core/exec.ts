@@ -6,8 +6,8 @@
  */
 import * as OP from './ops'
 import {
-  G_NEVER_TLB, GPR, RIP_BASE, RIP, EXCEPTION, RIP_SET, CPL, MODE, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE, JUMP_CACHE,
-  JUMP_ENTRIES, CC_SUB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX,
+  G_NEVER_TLB, GPR, RIP_BASE, RIP, EXCEPTION, RIP_SET, CPL, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE,
+  CC_SUB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX,
   UOP_SCALE, UOP_OFFSET, UOP_X, UOP_NEAR, UOP_FAR, BLOCK_BYTES, BLOCK_PAGE2, BLOCK_HEAT, UOP_SIZE, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_LEAVE, REGION_DONE,
   REGION_OUT, REGION_ON,
 } from './layout'
@@ -26,6 +26,7 @@ import { execGeneric } from './generic'
 import { execSystem } from './system'
 import { execSimdRegister, execSimdLoad, execSimdStore, execX87 } from './simd'
 import { lookup } from './block'
+import { knownBlock } from './jump-cache'
 import { generation } from './cache'
 import { execLocked } from './locked'
 import { fence } from './sync'
@@ -390,9 +391,8 @@ function run(cpu: usize, first: usize): usize {
         target = load<u64>(cpu, RIP_BASE) + load<u64>(u, UOP_IMM)
         if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return 0 }
         if (!v) {
-          const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
-          if (load<u64>(slot) == target && load<u64>(u, UOP_IMM) >= 0x1000 && load<u32>(slot, 12) == ((load<u32>(cpu, CPL) << 8) | load<u32>(cpu, MODE))) {
-            v = load<u32>(slot, 8)
+          if (load<u64>(u, UOP_IMM) >= 0x1000) v = knownBlock(cpu, target)
+          if (v) {
             store<u64>(cpu, target - load<u16>(v, UOP_OFFSET), RIP_BASE)
             store<u32>(u, <u32>v, UOP_NEAR)
           }
@@ -413,11 +413,10 @@ function run(cpu: usize, first: usize): usize {
         addRetired(((u - entry) >> 5) + (leave == JUMP_INDIRECT ? 1 : 0))
         if (leave != JUMP_INDIRECT) target = load<u64>(cpu, RIP_BASE) + load<u16>(u, UOP_OFFSET)
         if (retired >= sliceEnd) { store<u64>(cpu, target, RIP); return 0 }
-        const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
         const from = u
         // The jump cache may still point at the dropped block itself.
-        if (leave != JUMP_DROPPED && load<u64>(slot) == target && load<u32>(slot, 12) == ((load<u32>(cpu, CPL) << 8) | load<u32>(cpu, MODE))) {
-          u = load<u32>(slot, 8)
+        u = leave != JUMP_DROPPED ? knownBlock(cpu, target) : 0
+        if (u) {
           store<u64>(cpu, target - load<u16>(u, UOP_OFFSET), RIP_BASE)
           if (leave == JUMP_INDIRECT) store<u32>(from, <u32>u, UOP_FAR)
           else if (leave == JUMP_NEXT) store<u32>(from, <u32>u, UOP_NEAR)

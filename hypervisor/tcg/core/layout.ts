@@ -145,7 +145,7 @@ export const SIPI_VECTOR = 1512 // u32
 export const INSTRUCTIONS = 1520 // u64 retired by this vCPU
 export const TRIPLE_FAULT = 1528 // u32
 export const NMI_BLOCKED = 1532 // u32
-export const TLB_HAS_LARGE = 1544 // u32
+export const TLB_LARGE = 1544 // u64: in which reaches of 1 GiB the TLBs hold larger pages, by a hash (tlb.ts); bits stay set until everything is flushed
 export const LAST_DEBUG = 1552 // u64: pending DR6 bits for #DB
 export const EXIT_DATA = 1560 // u64: RFLAGS image of a paused vCPU, for the host
 export const FPU_BLOCK = 1568 // u32: non-zero = x87/MMX raise; bit 0 CR0.EM, bit 1 CR0.TS, bit 2 no CR4.OSFXSR
@@ -186,6 +186,10 @@ export const CPU_JIT_READY = 174340 // i32 atomic: as G_JIT_READY, for this vCPU
 export const CPU_STEP = 174400 // 96 bytes
 /** Parameters that a call gate copies (far.ts). */
 export const CPU_PARAMETERS = 174528 // 32 * u64
+/** TLB entries of pages that are not global, as their offsets from TLB_KERNEL_READ by 16: filled since they were last flushed. One count above TLB_FILLED: too many. */
+export const TLB_FILLED_COUNT = 174784 // u32
+export const TLB_FILLED_LIST = 174788 // TLB_FILLED * u16
+export const TLB_FILLED = 640
 
 export const MODE_16 = 0, MODE_32 = 1, MODE_64 = 2
 

@@ -191,7 +191,10 @@ export function runCpu(cpu: usize, instructions: u64): u32 {
     if (load<i32>(cpu, EXCEPTION) >= 0 || load<u32>(cpu, TRIPLE_FAULT)) continue
     const breakpoints = (load<u32>(cpu, DR + 56) & 0xff) != 0
     setSlowAccess(breakpoints || (load<u32>(cpu, CPL) == 3 && (load<u32>(cpu, CR0) & 0x40000) != 0 && (load<u32>(cpu, RFLAGS) & 0x40000) != 0))
-    if (breakpoints || load<u32>(cpu, INHIBIT) || load<u32>(cpu, RFLAGS) & FL_TF) { runOne(cpu, breakpoints); continue }
+    const single = breakpoints || (load<u32>(cpu, RFLAGS) & FL_TF) != 0
+    // An interrupt shadow holds back what waits: without that it ends here, for at least one instruction runs before anybody looks again.
+    if (!single && !atomic.load<i32>(cpu + EVENTS) && !load<u64>(cpu, LAST_DEBUG)) store<u32>(cpu, 0, INHIBIT)
+    if (single || load<u32>(cpu, INHIBIT)) { runOne(cpu, breakpoints); continue }
     store<u64>(cpu, load<u64>(cpu, RFLAGS) & ~<u64>FL_RF, RFLAGS)
     const executions = logs(LOG_EXEC)
     setSliceEnd(executions ? retired + 1 : limit) // one block at a time

@@ -6,7 +6,7 @@
 import {
   G_JIT_HEAD, G_JIT_HOOK, G_JIT_QUEUE, G_JIT_SAMPLED_NS, G_JIT_SAMPLES, G_JIT_TAIL, G_JIT_THRESHOLD, G_NEVER_TLB, BLOCK_BYTES, BLOCK_HEAT,
   HEAT_QUEUED, HEAT_REGION, JIT_QUEUE, MODE, MODE_64, REGION_BEHIND_BITS, REGION_DONE, REGION_LEAVE, STAT_INVALIDATIONS, UOP_OP, UOP_X, UOP_IMM, UOP_OFFSET, RIP_BASE, CPL,
-  JUMP_CACHE, JUMP_ENTRIES, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_RESUME, REGION_ON, REGION_OUT, UOP_LEN, RIP, RIP_SET, RFLAGS, EXCEPTION,
+  JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_RESUME, REGION_ON, REGION_OUT, UOP_LEN, RIP, RIP_SET, RFLAGS, EXCEPTION,
   BLOCK_HOST, BLOCK_STATE, CPU_AREA, G_CODE_LOCK, G_FLUSH, G_JIT_ALIVE, G_JIT_EPOCH, G_JIT_MADE, G_STOP, HEAT_DEAD,
   G_IRQ_DIRTY, G_KICK, DR, EVENTS, HALTED, TRIPLE_FAULT, INHIBIT, TLB_USER_READ, TLB_KERNEL_READ, JIT_HOT, LOG_JIT,
 } from './layout'
@@ -18,6 +18,7 @@ import { hostHasStored } from './host-stores'
 import { slowAccess } from './access-check'
 import { execSystem } from './system'
 import { findBlock } from './cache'
+import { knownBlock } from './jump-cache'
 import { execLocked, wantAlone } from './locked'
 import { acquire, enteredAt, fence, multi, noStore, release, runsAt, statsAt, translatedAt, wake } from './sync'
 import { slowRead, slowWrite, slowModify, commitWrite } from './access'
@@ -116,9 +117,8 @@ export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
     } else break
     if (left <= count || sliceEnd != regionSlice) break
     if (!next) {
-      const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
-      if (load<u64>(slot) != target || load<u32>(slot, 12) != ((load<u32>(cpu, CPL) << 8) | MODE_64)) break
-      next = load<u32>(slot, 8)
+      next = knownBlock(cpu, target)
+      if (!next) break
     }
     heat = load<u32>(next - BLOCK_BYTES, BLOCK_HEAT)
     if (!(heat & <u32>HEAT_REGION)) break
@@ -149,9 +149,8 @@ export function onward(cpu: usize): usize {
   if (load<u32>(cpu, HALTED) | load<u32>(cpu, TRIPLE_FAULT) | (load<u32>(cpu, DR + 56) & 0xff) | (load<u32>(cpu, RFLAGS) & (FL_TF | FL_RF | FL_AC))) return 0
   if (hostHasStored(cpu) || load<u32>(cpu, MODE) != MODE_64) return 0
   const target = load<u64>(cpu, RIP)
-  const slot: usize = cpu + JUMP_CACHE + (((<usize>target ^ <usize>(target >> 12)) & (JUMP_ENTRIES - 1)) << 4)
-  if (load<u64>(slot) != target || load<u32>(slot, 12) != ((load<u32>(cpu, CPL) << 8) | MODE_64)) return 0
-  const u: usize = load<u32>(slot, 8)
+  const u = knownBlock(cpu, target)
+  if (!u) return 0
   store<u64>(cpu, target - load<u16>(u, UOP_OFFSET), RIP_BASE)
   store<u32>(cpu, 0, INHIBIT)
   return u
