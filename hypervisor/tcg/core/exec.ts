@@ -50,10 +50,10 @@ function run(cpu: usize, first: usize): usize {
   let entry = first
   let leave: u32 = 0
   let target: u64 = 0
-  const user = load<u32>(cpu, CPL) == 3
+  let user = load<u32>(cpu, CPL) == 3
   // A table of never-matching entries makes every access slow while breakpoints or alignment checks are on.
-  const rt: usize = slowAccess ? G_NEVER_TLB : cpu + (user ? TLB_USER_READ : TLB_KERNEL_READ)
-  const wt: usize = slowAccess ? G_NEVER_TLB : cpu + (user ? TLB_USER_WRITE : TLB_KERNEL_WRITE)
+  let rt: usize = slowAccess ? G_NEVER_TLB : cpu + (user ? TLB_USER_READ : TLB_KERNEL_READ)
+  let wt: usize = slowAccess ? G_NEVER_TLB : cpu + (user ? TLB_USER_WRITE : TLB_KERNEL_WRITE)
   while (true) {
     switch (<u32>load<u16>(u)) {
       case OP.OP_ENTER: { leave = JUMP_ENTER; break }
@@ -446,6 +446,12 @@ function run(cpu: usize, first: usize): usize {
         if (code) {
           u = code & ~31
           entry = u - (regionBehind << 5)
+          // On the way there may have been a change of privilege. (slowAccess is off, or no region would have been entered.)
+          if ((load<u32>(cpu, CPL) == 3) != user) {
+            user = !user
+            rt = cpu + (user ? TLB_USER_READ : TLB_KERNEL_READ)
+            wt = cpu + (user ? TLB_USER_WRITE : TLB_KERNEL_WRITE)
+          }
           const what = code & 31
           if (what == REGION_DIRECT) leave = JUMP_DIRECT
           else if (what == REGION_INDIRECT) { leave = JUMP_INDIRECT; target = load<u64>(cpu, JIT_TARGET) }
