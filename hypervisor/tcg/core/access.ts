@@ -2,14 +2,14 @@
  * Loads and stores that missed the TLB: MMIO, page-crossing operands, stores to pages with decoded code, and accesses of the processor itself. All that
  * can fault does so before a byte is written.
  */
-import { CPL, MODE, SCRATCH, MODE_64, UOP_LEN, PAGE_LINES, LEN_STACK } from './layout'
+import { CPL, MODE, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE, SCRATCH, MODE_64, UOP_LEN, PAGE_LINES, LEN_STACK } from './layout'
 import { ACCESS_READ, ACCESS_WRITE, xlPhys, walk } from './paging'
 import { slowAccess, canonicalAccess, checkedAccess } from './access-check'
 import { invalidateCode } from './cache'
 import { ramBehind, mmioRead, mmioWrite } from './mmio'
 import { xlReadOnly, physToHost, pageRecord } from './ram'
 import { fence, multi } from './sync'
-import { xlCode, xlFault, translate } from './tlb'
+import { xlCode, xlFault, tlbRead, translate } from './tlb'
 
 // @ts-ignore: decorator
 @inline function isUser(cpu: usize): bool { return load<u32>(cpu, CPL) == 3 }
@@ -32,6 +32,8 @@ export function readFor(cpu: usize, stack: bool, va: u64, size: u32, user: bool,
   if (slowAccess && !checkedAccess(cpu, va, size, false, user)) return 0
   const first = <u32>(0x1000 - (va & 0xfff))
   if (size <= first) {
+    const known = tlbRead(cpu + (user ? TLB_USER_READ : TLB_KERNEL_READ), va, size) // accesses of the processor itself have not looked there yet
+    if (known) return known
     const host = translate(cpu, va, ACCESS_READ, user)
     if (host) return host
     if (xlFault) return 0
@@ -79,6 +81,8 @@ export function writeFor(cpu: usize, stack: bool, va: u64, size: u32, user: bool
   if (slowAccess && !checkedAccess(cpu, va, size, true, user)) return 1
   const first = <u32>(0x1000 - (va & 0xfff))
   if (size <= first) {
+    const known = tlbRead(cpu + (user ? TLB_USER_WRITE : TLB_KERNEL_WRITE), va, size)
+    if (known) { put(known, from, size); return 0 }
     const host = translate(cpu, va, ACCESS_WRITE, user)
     if (xlFault) return 1
     scatter(cpu, from, host, xlPhys, size)
@@ -96,14 +100,18 @@ export function writeFor(cpu: usize, stack: bool, va: u64, size: u32, user: bool
   return 0
 }
 
+function put(to: usize, from: usize, length: u32): void {
+  if (length == 8) store<u64>(to, load<u64>(from))
+  else if (length == 4) store<u32>(to, load<u32>(from))
+  else if (length == 2) store<u16>(to, load<u16>(from))
+  else memory.copy(to, from, length)
+}
+
 function scatter(cpu: usize, from: usize, host: usize, physical: u64, length: u32): void {
   if (host) {
     physToHost(physical)
     if (xlReadOnly) return
-    if (length == 8) store<u64>(host, load<u64>(from))
-    else if (length == 4) store<u32>(host, load<u32>(from))
-    else if (length == 2) store<u16>(host, load<u16>(from))
-    else memory.copy(host, from, length)
+    put(host, from, length)
     if (multi) fence() // cache.ts
     if (load<u64>(pageRecord(host), PAGE_LINES)) invalidateCode(host, length)
     return

@@ -20,11 +20,11 @@ import { alu, dec, inc } from './alu'
 import { invalidateCode } from './cache'
 import { FL_CF, FL_ZF, flagZ, getFlags, setFlagsArith, sext } from './flags'
 import { execGeneric } from './generic'
-import { address, bitStringAddress, clearFailed, failed, loadN, setFailed, tlbRead, writeRegister, writeTlb } from './operand'
+import { address, bitStringAddress, clearFailed, failed, loadN, setFailed, writeRegister, writeTlb } from './operand'
 import { pageRecord, xlReadOnly } from './ram'
 import { isStack, misaligned } from './simd'
 import { acquire, release } from './sync'
-import { translate } from './tlb'
+import { translate, tlbRead } from './tlb'
 
 /** The instruction at RIP must run while all other vCPUs are stopped. */
 export let wantAlone: bool = false

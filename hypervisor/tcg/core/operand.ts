@@ -7,6 +7,7 @@ import { AUX_DST_MEM, AUX_SRC_MEM, AUX_SRC_IMM, UOP_MOFFS } from './decode'
 import { slowRead, slowWrite, slowModify, commitWrite } from './access'
 import { eaSlow, segmentAddress } from './address'
 import { slowAccess } from './access-check'
+import { tlbRead } from './tlb'
 
 /** A helper below met an exception: the handler returns 1. */
 export let failed: bool = false
@@ -33,12 +34,6 @@ export function setFailed(): void { failed = true }
   else store<u8>(cpu + offset, <u8>value)
 }
 
-/** TLB look-up for reads: host pointer, or 0. */
-// @ts-ignore: decorator
-@inline export function tlbRead(tlb: usize, va: u64, bytes: u32): usize {
-  const e: usize = tlb + ((<usize>(va >> 8)) & 0x3ff0)
-  return load<u64>(e) == ((va + bytes - 1) & ~0xfff) ? <usize>va + load<u32>(e, 8) : 0
-}
 // @ts-ignore: decorator
 @inline export function readTlb(cpu: usize): usize { return cpu + (load<u32>(cpu, CPL) == 3 ? TLB_USER_READ : TLB_KERNEL_READ) }
 // @ts-ignore: decorator

@@ -10,9 +10,10 @@ import { canonical } from './address'
 import { readFor, writeFor, probeWrite } from './access'
 import { slowAccess } from './access-check'
 import { x87Stored } from './x87-basic'
-import { tlbRead, readTlb, writeTlb, address } from './operand'
+import { readTlb, writeTlb, address } from './operand'
 import { sseOp } from './sse'
 import { x87RecordsPointers, x87Op } from './x87'
+import { tlbRead } from './tlb'
 
 /** @returns false with #UD or #NM pending */
 function available(cpu: usize, aux: u32): bool {

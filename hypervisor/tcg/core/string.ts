@@ -7,11 +7,11 @@ import { AUX_REPNE, AUX_REP } from './decode'
 import { ACCESS_READ, ACCESS_WRITE } from './paging'
 import { canonical } from './address'
 import { slowAccess } from './access-check'
-import { xlCode, xlFault, translate } from './tlb'
+import { xlCode, xlFault, translate, tlbRead } from './tlb'
 import { xlReadOnly } from './ram'
 import { FL_DF, FL_RF, flagZ } from './flags'
 import { alu } from './alu'
-import { failed, loadN, storeN, writeRegister, tlbRead, readTlb, writeTlb, loadLinear, storeLinear, stringLinear } from './operand'
+import { failed, loadN, storeN, writeRegister, readTlb, writeTlb, loadLinear, storeLinear, stringLinear } from './operand'
 import { addRetired } from './time'
 
 /** Iterations of a repeat before interrupts are looked at again. */

@@ -57,6 +57,13 @@ export function translate(cpu: usize, va: u64, access: u32, user: bool): usize {
   return host
 }
 
+/** TLB look-up for reads: host pointer, or 0. */
+// @ts-ignore: decorator
+@inline export function tlbRead(tlb: usize, va: u64, bytes: u32): usize {
+  const e: usize = tlb + ((<usize>(va >> 8)) & 0x3ff0)
+  return load<u64>(e) == ((va + bytes - 1) & ~0xfff) ? <usize>va + load<u32>(e, 8) : 0
+}
+
 /** @param at offset of the entry from the vCPU pointer */
 function tlbSet(cpu: usize, at: usize, va: u64, host: usize): void {
   const entry = cpu + at
