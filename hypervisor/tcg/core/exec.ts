@@ -6,7 +6,7 @@
  */
 import * as OP from './ops'
 import {
-  G_NEVER_TLB, GPR, RIP_BASE, RIP, EXCEPTION, RIP_SET, CPL, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE,
+  G_IRQ_DIRTY, G_KICK, G_NEVER_TLB, EVENTS, RFLAGS, GPR, RIP_BASE, RIP, EXCEPTION, RIP_SET, CPL, TLB_KERNEL_READ, TLB_KERNEL_WRITE, TLB_USER_READ, TLB_USER_WRITE,
   CC_SUB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SAR, CC_MUL, UOP_LEN, UOP_AUX, UOP_D, UOP_S, UOP_IMM, UOP_DISP, UOP_BASE, UOP_INDEX,
   UOP_SCALE, UOP_OFFSET, UOP_X, UOP_NEAR, UOP_FAR, BLOCK_BYTES, BLOCK_PAGE2, BLOCK_HEAT, UOP_SIZE, JIT_TARGET, REGION_DIRECT, REGION_INDIRECT, REGION_LEAVE, REGION_DONE,
   REGION_OUT, REGION_ON,
@@ -20,10 +20,10 @@ import { badCall } from './branch'
 import { canonical } from './address'
 import { slowAccess } from './access-check'
 import { slowRead, slowWrite } from './access'
-import { setcc, flagO, flagZ, flagS, getFlags, setFlagsArith, condition } from './flags'
+import { FL_IF, setcc, flagO, flagZ, flagS, getFlags, setFlagsArith, condition } from './flags'
 import { highHalf, multiply, multiplySigned } from './alu'
 import { execGeneric } from './generic'
-import { execSystem } from './system'
+import { execSystem, swapGs } from './system'
 import { execSimdRegister, execSimdLoad, execSimdStore, execX87 } from './simd'
 import { lookup } from './block'
 import { knownBlock } from './jump-cache'
@@ -379,6 +379,22 @@ function run(cpu: usize, first: usize): usize {
       case OP.OP_XCHG_RR64: { const a = d64(cpu, u); set64(cpu, u, s64(cpu, u)); store<i64>(cpu + load<u16>(u, UOP_S), a); u += 32; continue }
       case OP.OP_LOCKED: { if (execLocked(cpu, u)) break; u += 32; continue }
       case OP.OP_FENCE: { fence(); u += 32; continue }
+      case OP.OP_CLI: {
+        if (load<u32>(cpu, CPL)) { execSystem(cpu, u); break }
+        store<u64>(cpu, load<u64>(cpu, RFLAGS) & ~<u64>FL_IF, RFLAGS)
+        u += 32; continue
+      }
+      case OP.OP_STI: {
+        // Where something waits, or the block ends here, the shadow of STI has to be kept.
+        if (load<u32>(cpu, CPL) | atomic.load<i32>(cpu + EVENTS) | atomic.load<i32>(G_IRQ_DIRTY) | atomic.load<i32>(G_KICK) || <u32>load<u16>(u, UOP_SIZE) <= OP.OP_END) { execSystem(cpu, u); break }
+        store<u64>(cpu, load<u64>(cpu, RFLAGS) | FL_IF, RFLAGS)
+        u += 32; continue
+      }
+      case OP.OP_SWAPGS: {
+        if (load<u32>(cpu, CPL)) { execSystem(cpu, u); break }
+        swapGs(cpu)
+        u += 32; continue
+      }
       case OP.OP_BT_RI64: { setFlagsArith(cpu, (getFlags(cpu) & ~1) | (<u32>(<u64>d64(cpu, u) >> (imm64(u) & 63)) & 1)); u += 32; continue }
       case OP.OP_BT_RR64: { setFlagsArith(cpu, (getFlags(cpu) & ~1) | (<u32>(<u64>d64(cpu, u) >> (s64(cpu, u) & 63)) & 1)); u += 32; continue }
       default: break

@@ -225,3 +225,7 @@ export const OP_BT_RR64: u32 = 222
 export const OP_ENTER: u32 = 223
 export const OP_LOCKED: u32 = 224
 export const OP_FENCE: u32 = 225
+// System instructions of 64-bit mode behind which execution just goes on.
+export const OP_CLI: u32 = 226
+export const OP_STI: u32 = 227
+export const OP_SWAPGS: u32 = 228

@@ -129,10 +129,7 @@ function execute(cpu: usize, u: usize): u32 {
     case F_INVLPG: if (privileged(cpu)) flushPage(cpu, address(cpu, u, 0x10000)); if (load<i32>(cpu, EXCEPTION) >= 0 && load<u32>(cpu, CPL) == 0) store<i32>(cpu, -1, EXCEPTION); return 1
     case F_SWAPGS: {
       if (!privileged(cpu)) return 1
-      const gs = segment(cpu, GS)
-      const base = load<u64>(gs, SEG_BASE)
-      store<u64>(gs, load<u64>(cpu, MSR_KERNEL_GS_BASE), SEG_BASE)
-      store<u64>(cpu, base, MSR_KERNEL_GS_BASE)
+      swapGs(cpu)
       return 1
     }
     case F_VMCALL: store<i64>(cpu, -1000, GPR); return 1 // KVM_ENOSYS: no hypercall is offered
@@ -186,6 +183,13 @@ function execute(cpu: usize, u: usize): u32 {
     }
     default: return fault(cpu, VEC_UD, 0)
   }
+}
+
+export function swapGs(cpu: usize): void {
+  const gs = segment(cpu, GS)
+  const base = load<u64>(gs, SEG_BASE)
+  store<u64>(gs, load<u64>(cpu, MSR_KERNEL_GS_BASE), SEG_BASE)
+  store<u64>(cpu, base, MSR_KERNEL_GS_BASE)
 }
 
 function readWord(cpu: usize, u: usize): u64 {

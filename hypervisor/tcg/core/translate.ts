@@ -75,13 +75,19 @@ export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
   let code: u32
   const timed = (<u32>++translatedRuns & TIMED) == 0
   const before: f64 = timed ? hostNs() : 0
+  let system: usize = 0 // a block that begins with a system instruction has no region: that is what is executed next
   while (true) {
-    const result = call_indirect<u64>((heat & ~<u32>HEAT_REGION) >> 16, cpu, rt, <u32>left, next)
-    translatedEntries++
-    const rest = <i32>(result >> 32)
-    left = rest >> REGION_BEHIND_BITS
-    regionBehind = rest & ((1 << REGION_BEHIND_BITS) - 1)
-    code = <u32>result
+    if (system) {
+      regionBehind = 0
+      code = <u32>system | REGION_RESUME
+    } else {
+      const result = call_indirect<u64>((heat & ~<u32>HEAT_REGION) >> 16, cpu, rt, <u32>left, next)
+      translatedEntries++
+      const rest = <i32>(result >> 32)
+      left = rest >> REGION_BEHIND_BITS
+      regionBehind = rest & ((1 << REGION_BEHIND_BITS) - 1)
+      code = <u32>result
+    }
     // What exec() would do with this, as long as it leads into the next region.
     const at: usize = code & ~31
     const what = code & 31
@@ -111,7 +117,8 @@ export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
       if (!next) break
       code = <u32>next | REGION_ON
       heat = load<u32>(next - BLOCK_BYTES, BLOCK_HEAT)
-      if (!(heat & <u32>HEAT_REGION) || left <= 0) break
+      system = heat & <u32>HEAT_REGION ? 0 : next
+      if ((system && <u32>load<u16>(next) != OP_SYSTEM) || left <= 0) break
       rt = cpu + (load<u32>(cpu, CPL) == 3 ? TLB_USER_READ : TLB_KERNEL_READ)
       continue
     } else break
@@ -121,7 +128,8 @@ export function enterHot(cpu: usize, u: usize, heat: u32, rt: usize): u32 {
       if (!next) break
     }
     heat = load<u32>(next - BLOCK_BYTES, BLOCK_HEAT)
-    if (!(heat & <u32>HEAT_REGION)) break
+    system = heat & <u32>HEAT_REGION ? 0 : next
+    if (system && <u32>load<u16>(next) != OP_SYSTEM) break
     store<u64>(cpu, target - load<u16>(next, UOP_OFFSET), RIP_BASE)
     left -= count
   }

@@ -1,13 +1,15 @@
 /** One region to the body of one WebAssembly function: control flow, jumps, the stack; everything else is in the other emit files or done by the core. */
-import { REGION_DIRECT, REGION_INDIRECT, REGION_RESUME } from '../core/layout.ts'
-import { OP } from './encoder.ts'
+import {
+  CPL, EVENTS, G_IRQ_DIRTY, G_KICK, GS, MSR_KERNEL_GS_BASE, REGION_DIRECT, REGION_INDIRECT, REGION_RESUME, RFLAGS, SEG, SEG_SIZE,
+} from '../core/layout.ts'
+import { MEM, OP } from './encoder.ts'
 import type { Label } from './encoder.ts'
 import { ArithmeticEmitter } from './emit-arithmetic.ts'
 import { BitEmitter } from './emit-bits.ts'
 import { MoveEmitter } from './emit-move.ts'
 import { SseEmitter } from './emit-sse.ts'
 import { Flags } from './flags.ts'
-import { ENTRY, Frame, LEFT, V64, VA, X32, Y64 } from './frame.ts'
+import { CPU, ENTRY, Frame, LEFT, V64, VA, X32, Y64 } from './frame.ts'
 import { entersWithFlags, neededFlags } from './liveness.ts'
 import type { Edge, Node, Region } from './region.ts'
 import { conditionOf } from './uops.ts'
@@ -15,6 +17,7 @@ import type { Uop } from './uops.ts'
 
 const RSP = 4, RBP = 5
 const AUX_SRC_IMM = 16
+const FLAG_IF = 0x200
 
 export class RegionEmitter {
   readonly #frame: Frame
@@ -84,7 +87,7 @@ export class RegionEmitter {
       this.#frame.index = index
       if (this.#control(node, uop, index)) return
       const isNeeded = needed[index] as boolean
-      if (uop.name === 'JCC' || this.#stack(uop) || this.#moves.emit(uop) || this.#arithmetic.emit(uop, isNeeded) || this.#bits.emit(uop, isNeeded) || this.#sse.emit(uop)) continue
+      if (uop.name === 'JCC' || this.#stack(uop) || this.#system(uop) || this.#moves.emit(uop) || this.#arithmetic.emit(uop, isNeeded) || this.#bits.emit(uop, isNeeded) || this.#sse.emit(uop)) continue
       this.#step(uop)
     }
     // The block ended without saying so: the interpreter takes over.
@@ -156,11 +159,37 @@ export class RegionEmitter {
         this.#known(node, uop, edges, Y64, () => undefined)
         this.#leaveTo(uop, Y64)
         return true
+      case 'STI':
+        if (node.uops[index + 1]?.name !== 'END') return false
+        this.#frame.leave(uop.at | REGION_RESUME) // its shadow reaches beyond the block
+        return true
       case 'leave':
         this.#frame.leave(uop.at | REGION_RESUME)
         return true
       default: return false
     }
+  }
+
+  /** System instructions behind which execution just goes on. */
+  #system({ name, at }: Uop): boolean {
+    if (name !== 'CLI' && name !== 'STI' && name !== 'SWAPGS') return false
+    const { code } = this.#frame
+    code.get(CPU).memory(MEM.i32_load, CPL)
+    if (name === 'STI') {
+      // Something waits: the core takes it behind the next instruction.
+      code.get(CPU).memory(MEM.i32_load, EVENTS).op(OP.i32_or).i32(0).memory(MEM.i32_load, G_IRQ_DIRTY).op(OP.i32_or).i32(0).memory(MEM.i32_load, G_KICK).op(OP.i32_or)
+    }
+    code.if()
+    this.#frame.leave(at | REGION_RESUME)
+    code.end().get(CPU)
+    if (name === 'SWAPGS') {
+      const base = SEG + GS * SEG_SIZE
+      code.get(CPU).memory(MEM.i64_load, base).set(V64).get(CPU).memory(MEM.i64_load, MSR_KERNEL_GS_BASE).memory(MEM.i64_store, base)
+      code.get(CPU).get(V64).memory(MEM.i64_store, MSR_KERNEL_GS_BASE)
+    } else {
+      code.get(CPU).memory(MEM.i32_load, RFLAGS).i32(name === 'STI' ? FLAG_IF : ~FLAG_IF).op(name === 'STI' ? OP.i32_or : OP.i32_and).memory(MEM.i32_store, RFLAGS)
+    }
+    return true
   }
 
   #jump(node: Node, uop: Uop, edge: Edge | undefined): void {

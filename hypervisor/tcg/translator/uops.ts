@@ -65,6 +65,7 @@ const FIXED: Readonly<Record<string, Action>> = {
   OP_JMP_R: { name: 'JMP_IND', size: 3, shape: 'R' }, OP_JMP_M: { name: 'JMP_IND', size: 3, shape: 'M' },
   OP_CALL_R: { name: 'CALL_IND', size: 3, shape: 'R' }, OP_CALL_M: { name: 'CALL_IND', size: 3, shape: 'M' },
   OP_NOP: { name: 'NOP', size: 2, shape: '' },
+  OP_CLI: { name: 'CLI', size: 3, shape: '' }, OP_STI: { name: 'STI', size: 3, shape: '' }, OP_SWAPGS: { name: 'SWAPGS', size: 3, shape: '' },
   OP_END: { name: 'END', size: 3, shape: '' },
   OP_LOCKED: { name: 'step', size: 3, shape: '' }, OP_FENCE: { name: 'step', size: 3, shape: '' },
   OP_SIMD_RR: { name: 'SIMD', size: 3, shape: 'RR' }, OP_SIMD_RM: { name: 'SIMD', size: 3, shape: 'RM' }, OP_SIMD_ST: { name: 'SIMD', size: 3, shape: 'MR' }, OP_X87: { name: 'step', size: 3, shape: '' },
