@@ -172,6 +172,10 @@ suite_privilege:
   mov trap_ss, %rax
   CHECK "privilege.sysret.ss", UDATA
   movl $2, user_flags
+  MSR 0xc0000082, syscall_entry_wrmsr
+  USER u_syscalls
+  TRAP "privilege.sysret.no-access-of-ring-0", 14, 5, u_syscalls_read+USER_BASE
+  MSR 0xc0000082, syscall_entry
   TRY 2f                        # SYSRET to compatibility mode
   mov $u32_done + USER_BASE, %ecx
   mov $2, %r11d
@@ -324,6 +328,16 @@ syscall_entry:
   mov syscall_r11, %r11
   mov syscall_rcx, %rcx
   sysretq
+# What it reads ring 3 must not: processors that remember translations by privilege may mix that up behind a WRMSR and a SYSRET.
+syscall_entry_wrmsr:
+  mov %rcx, %rsi
+  mov syscall_cs, %rax
+  mov $0x174, %ecx
+  xor %eax, %eax
+  xor %edx, %edx
+  wrmsr
+  mov %rsi, %rcx
+  sysretq
 sysenter_entry:
   call remember
   mov $u_done + USER_BASE, %edx
@@ -351,6 +365,16 @@ u_done:
 u_done_end:
 u_ist:
   int $VEC_IST
+u_syscalls:
+  mov $8, %ebx
+1:syscall
+  dec %ebx
+  jz 2f
+  jmp 1b
+2:nop
+u_syscalls_read:
+  mov syscall_cs, %rax
+  int $VEC_DONE
 u_syscall:
   syscall
 u_syscall_next:
