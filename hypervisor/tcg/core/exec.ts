@@ -386,7 +386,8 @@ function run(cpu: usize, first: usize): usize {
       }
       case OP.OP_STI: {
         // Where something waits, or the block ends here, the shadow of STI has to be kept.
-        if (load<u32>(cpu, CPL) | atomic.load<i32>(cpu + EVENTS) | atomic.load<i32>(G_IRQ_DIRTY) | atomic.load<i32>(G_KICK) || <u32>load<u16>(u, UOP_SIZE) <= OP.OP_END) { execSystem(cpu, u); break }
+        const waits = atomic.load<i32>(cpu + EVENTS) | atomic.load<i32>(G_IRQ_DIRTY) | atomic.load<i32>(G_KICK)
+        if (load<u32>(cpu, CPL) | waits || <u32>load<u16>(u, UOP_SIZE) <= OP.OP_END) { execSystem(cpu, u); break }
         store<u64>(cpu, load<u64>(cpu, RFLAGS) | FL_IF, RFLAGS)
         u += 32; continue
       }
