@@ -8,7 +8,7 @@ const isOnKvm = process.env['MESOVIRT_TEST_ACCEL'] === 'kvm'
 /** In the lab everything takes longer. Limits are for a box many times slower than ours: they end a test that hangs and decide nothing else. */
 const SLOWNESS = process.env['MESOVIRT_TEST_LAB'] === '1' ? 10 : 1
 const UNIT_ON_KVM = ['hypervisor/kvm/**/*.test.ts']
-const MACHINE_ON_KVM = ['boot', 'memory', 'virtio-rng', 'guest-ends', 'qmp-machine', 'process-life', 'doctor', 'bare-metal', 'full/generic-kernel', 'kvm/**/*'].map((name) => `test/${name}.test.ts`)
+const MACHINE_ON_KVM = ['boot', 'memory', 'virtio-rng', 'virtio-blk', 'virtio-console', 'virtio-balloon', 'root-disk', 'guest-ends', 'qmp-machine', 'process-life', 'doctor', 'bare-metal', 'full/generic-kernel', 'kvm/**/*'].map((name) => `test/${name}.test.ts`)
 
 export default defineConfig({
   test: {

@@ -67,6 +67,22 @@ has() {
 start() {
   kernel=${MESOVIRT_KERNEL:-}
   initrd=${MESOVIRT_INITRD:-}
+  append='console=ttyS0 panic=1'
+  memory=256
+  if [ "${1:-}" = --disk ]; then
+    shift
+    disk_of=''
+    case ${1:-} in '' | -*) ;; *) disk_of=$1; shift ;; esac
+    [ -n "$disk_of" ] || disk_tools
+    guest=$(node dist/mesovirt.js guest --vmlinux --disk ${disk_of:+"$disk_of"} </dev/null) || exit 1
+    kernel=$(printf '%s\n' "$guest" | sed -n 's/^vmlinux //p')
+    initrd=$(printf '%s\n' "$guest" | sed -n 's/^initrd //p')
+    disk=$(printf '%s\n' "$guest" | sed -n 's/^disk //p' | sed 's/,/,,/g')
+    append="$append root=/dev/vda rw net.ifnames=0"
+    memory=512
+    set -- -drive "id=root,file=$disk,format=raw,if=none" -device virtio-blk-device,drive=root,id=root \
+      -netdev user,id=net -device virtio-net-device,netdev=net,id=net "$@"
+  fi
   if [ -z "$kernel" ] && ! has -kernel "$@"; then
     guest=$(node dist/mesovirt.js guest --vmlinux </dev/null) || exit 1
     kernel=$(printf '%s\n' "$guest" | sed -n 's/^vmlinux //p')
@@ -79,11 +95,11 @@ start() {
       say 'booting without an initramfs: MESOVIRT_INITRD names none, and there is no apt-get to build one from'
     fi
   fi
-  has -append "$@" || set -- -append 'console=ttyS0 panic=1' "$@"
+  has -append "$@" || set -- -append "$append" "$@"
   if [ -n "$initrd" ] && ! has -initrd "$@"; then set -- -initrd "$initrd" "$@"; fi
   has -kernel "$@" || set -- -kernel "$kernel" "$@"
   has -serial "$@" || set -- -serial stdio "$@"
-  has -m "$@" || set -- -m 256 "$@"
+  has -m "$@" || set -- -m "$memory" "$@"
   has -machine "$@" || set -- -machine microvm "$@"
   exec node dist/mesovirt.js "$@"
 }
@@ -96,19 +112,36 @@ need() {
   $2: $3"
 }
 
+# What makes a Debian disk.
+disk_tools() {
+  missing=''
+  reasons=''
+  PATH=$PATH:/usr/sbin:/sbin
+  need debootstrap debootstrap 'makes the Debian'
+  need mke2fs e2fsprogs 'makes its file system'
+  install_missing
+}
+
+need_library() {
+  ls /usr/lib/*/"$1" /usr/lib64/"$1" /usr/lib/"$1" >/dev/null 2>&1 || need "$@"
+}
+
 # Tools of the host that tests compare with.
 host_tools() {
   missing=''
   reasons=''
+  PATH=$PATH:/usr/sbin:/sbin
   need objdump binutils 'disassembles what the instruction tests run'
   need iasl acpica-tools 'reads the ACPI tables back'
   need qemu-system-x86_64 qemu-system-x86 'is the second opinion on the machine and the peer of the bench'
   need xz xz-utils 'unpacks the generic kernel'
   need lz4 lz4 'packs test kernels'
+  need mke2fs e2fsprogs 'makes the disks of machines'
+  need umoci umoci 'unpacks the OCI images that disks are made of'
   need passt passt 'is the other end of a network on a stream'
   [ -x /usr/lib/qemu/virtiofsd ] || need virtiofsd qemu-system-common 'serves a folder to a guest'
   need ip iproute2 'makes tap devices for the network tests'
-  ls /usr/lib/*/libslirp.so.0 /usr/lib64/libslirp.so.0 /usr/lib/libslirp.so.0 >/dev/null 2>&1 || need libslirp.so.0 libslirp0 'is the router of -netdev user'
+  need_library libslirp.so.0 libslirp0 'is the router of -netdev user'
   install_missing
 }
 
@@ -119,9 +152,10 @@ kvm_tools() {
   PATH=$PATH:/usr/sbin:/sbin
   need as binutils 'assembles the bare-metal guest'
   need xz xz-utils 'unpacks the generic kernel'
+  need mke2fs e2fsprogs 'makes the disks of machines, and of the lab'
+  need_library libslirp.so.0 libslirp0 'is the router of -netdev user'
   if ! grep -qwE 'vmx|svm' /proc/cpuinfo || [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
     need qemu-system-x86_64 qemu-system-x86 'is the lab that has kvm on any machine'
-    need mke2fs e2fsprogs 'makes the disks of the lab'
   fi
   install_missing
 }

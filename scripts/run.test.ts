@@ -24,7 +24,7 @@ fs.mkdirSync('dist', { recursive: true })
 fs.writeFileSync('dist/core.wasm', '')
 fs.writeFileSync('dist/mesovirt.js', ${JSON.stringify(`import fs from 'node:fs'
 const args = process.argv.slice(2)
-if (args[0] === 'guest') console.log(args.includes('--initrd-only') ? 'initrd /g/i only' : 'kernel /g/k\\nvmlinux /g/v x\\ninitrd /g/i')
+if (args[0] === 'guest') console.log(args.includes('--initrd-only') ? 'initrd /g/i only' : 'kernel /g/k\\nvmlinux /g/v x\\ninitrd /g/i' + (args.includes('--disk') ? '\\ndisk /g/' + (args[args.indexOf('--disk') + 1] ?? 'a,b') : ''))
 else console.log(JSON.stringify({ args, input: fs.readFileSync(0, 'utf8') }))
 `)})
 `)
@@ -69,6 +69,16 @@ describe('npm start', () => {
     fs.utimesSync(path.join(root, 'src/new.ts'), later, later)
     expect(run(['start']).calls).toEqual(['build --no-types'])
     fs.rmSync(path.join(root, 'src/new.ts'))
+  })
+
+  it.each([[[], 'a,,b'], [['./tree'], './tree']])('boots from a disk with --disk %j, with a network', (folder, image) => {
+    write('bin/debootstrap', '', 0o755)
+    write('bin/mke2fs', '', 0o755)
+    const { launched, stderr } = run(['start', '--disk', ...folder, '-smp', '2'])
+    expect(stderr).toBe('')
+    expect(launched.args).toEqual(['-machine', 'microvm', '-m', '512', '-serial', 'stdio', '-kernel', '/g/v x', '-initrd', '/g/i',
+      '-append', 'console=ttyS0 panic=1 root=/dev/vda rw net.ifnames=0', '-drive', `id=root,file=/g/${image},format=raw,if=none`,
+      '-device', 'virtio-blk-device,drive=root,id=root', '-netdev', 'user,id=net', '-device', 'virtio-net-device,netdev=net,id=net', '-smp', '2'])
   })
 
   it('passes standard input to the machine', () => {

@@ -1,16 +1,10 @@
 /** Debian's stock driver of the memory balloon: memory comes back to the host when it is asked for and when it becomes free, and what the process takes shows it. */
 import fs from 'node:fs'
-import path from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
-import { fetchGuest } from '../src/guest/fetch-guest.ts'
-import { eventually, linux, PROMPT, ROOT, Run, withMonitor } from './support/vm.ts'
+import { describe, expect, it } from 'vitest'
+import { eventually, guests, linux, PROMPT, Run, withMonitor } from './support/vm.ts'
 
 const MIB = 2 ** 20
-let initrd = ''
-
-beforeAll(async () => {
-  ({ initrd } = await fetchGuest({ cacheDir: path.join(ROOT, '.cache/guest'), flavour: 'cloud', modules: ['virtio_balloon'] }))
-}, 120_000)
+const { initrd } = guests.devices
 
 /** Bytes of memory that the process takes from the host. */
 function resident(vm: Run): number {

@@ -1,19 +1,15 @@
 /** Debian's stock driver uses our consoles and channels: hvc0 as the only console, an agent's channel both ways with a host that stops reading, ports that come and go. */
 import { createHash, randomBytes } from 'node:crypto'
 import path from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
-import { fetchGuest } from '../src/guest/fetch-guest.ts'
+import { describe, expect, it } from 'vitest'
 import { Qmp } from './support/qmp.ts'
 import { Transcript } from './support/transcript.ts'
-import { eventually, GREETING, linux, PROMPT, ROOT, Run, scratch, withMonitor } from './support/vm.ts'
+import { eventually, GREETING, guests, linux, PROMPT, Run, scratch, withMonitor } from './support/vm.ts'
 
 const BYTES = 2 ** 21
 const SERIAL = ['-device', 'virtio-serial-device,id=vs0']
 
-let initrd = ''
-beforeAll(async () => {
-  ({ initrd } = await fetchGuest({ cacheDir: path.join(ROOT, '.cache/guest'), flavour: 'cloud', modules: ['virtio_console'] }))
-}, 15000)
+const { initrd } = guests.devices
 
 const md5 = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex')
 const dial = (socket: string) => eventually(`a connection to ${socket}`, () => Qmp.dial({ path: socket }).catch(() => undefined))

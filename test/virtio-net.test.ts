@@ -6,11 +6,10 @@ import fs from 'node:fs'
 import http from 'node:http'
 import net from 'node:net'
 import path from 'node:path'
-import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
 import { slirpVersion } from '../host/slirp.ts'
-import { fetchGuest } from '../src/guest/fetch-guest.ts'
 import { describeWhere } from './support/optional.ts'
-import { eventually, linux, PROMPT, ROOT, Run, scratch, withMonitor } from './support/vm.ts'
+import { eventually, guests, linux, PROMPT, ROOT, Run, scratch, withMonitor } from './support/vm.ts'
 
 const FILE = randomBytes(2 ** 20)
 const SUM = createHash('md5').update(FILE).digest('hex')
@@ -22,12 +21,8 @@ const APART = ['unshare', ...(process.getuid?.() === 0 ? [] : ['-r']), '-n']
 const HAS_TAP = spawnSync(APART[0] ?? '', [...APART.slice(1), 'sh', '-c', 'PATH=$PATH:/sbin:/usr/sbin ip tuntap add dev tap0 mode tap']).status === 0
 const HAS_PASST = spawnSync('passt', ['--version']).status === 0
 
-let initrd = ''
+const { initrd } = guests.devices
 const closers: (() => void)[] = []
-
-beforeAll(async () => {
-  ({ initrd } = await fetchGuest({ cacheDir: path.join(ROOT, '.cache/guest'), flavour: 'cloud', modules: ['virtio_net', 'af_packet'] }))
-}, 120_000)
 afterEach(() => closers.splice(0).forEach((close) => close()))
 
 /** A server of the file on the loopback of the host. */

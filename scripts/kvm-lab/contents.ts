@@ -1,21 +1,22 @@
 /** What is on the lab's two disks: the system (busybox, Node, npm packages, guest kernels) and the project, each under the path it has on this machine. */
 import fs from 'node:fs'
 import path from 'node:path'
-import type { GuestFiles } from '../../test/support/global-setup.ts'
+import type { Guests } from '../../test/support/global-setup.ts'
 import type { DiskContent } from './disk.ts'
-import { filesBelow, packageFolders, sharedLibraries } from './packages.ts'
+import { filesBelow, libraryFile, packageFolders, programFile, sharedLibraries } from './packages.ts'
 import type { LockedPackages } from './packages.ts'
 
 /** Packages that the built project and its tests load in the lab. Building and linting happen outside. */
 const PACKAGES = ['vitest', 'fast-check', 'koffi', 'node-pty', 'commander', 'valibot', 'esbuild']
+/** Programs of this machine that tests of devices run there, and libraries that are loaded by name; what is missing is missing there too. */
+const PROGRAMS = ['mke2fs', 'e2fsck', 'passt']
+const LIBRARIES = ['libslirp.so.0']
 /** Where npm packages are on the system disk; mounted as the project's node_modules. */
 export const PACKAGES_FOLDER = '/packages'
 const FOREIGN = /(^|\/)(prebuilds|third_party|deps)(\/|$)/
 const NOT_NEEDED = /\.(map|md|markdown|d\.ts|d\.mts|d\.cts|pdb)$/
 /** Top-level entries of the project that are no input of tests. */
 const LEFT_OUT = new Set(['node_modules', '.git', '.cache', 'docs', 'coverage'])
-
-export type Guests = Readonly<Record<'cloud' | 'generic', GuestFiles>>
 
 /** @param busybox the static busybox of the guests */
 export function systemDisk(project: string, busybox: string, guests: Guests): DiskContent {
@@ -31,7 +32,9 @@ export function systemDisk(project: string, busybox: string, guests: Guests): Di
     }
   }
   const node = fs.realpathSync(process.execPath)
-  for (const library of sharedLibraries([node, ...addons])) files.set(library, library)
+  const programs = PROGRAMS.flatMap((name) => programFile(name) ?? []), libraries = LIBRARIES.flatMap((name) => libraryFile(name) ?? [])
+  for (const file of [...programs, ...libraries]) files.set(file, fs.realpathSync(file))
+  for (const library of sharedLibraries([node, ...addons, ...programs, ...libraries])) files.set(library, library)
   files.set('/usr/bin/node', node)
   files.set('/bin/busybox', busybox)
   for (const file of Object.values(guests).flatMap((guest) => [guest.kernel, guest.vmlinux, guest.initrd])) {
@@ -48,7 +51,7 @@ export function systemDisk(project: string, busybox: string, guests: Guests): Di
       ['/etc/profile', "export PS1='kvm-lab:\\w# '\n"],
     ]),
     links: new Map(['sh', 'ls', 'cat', 'dmesg', 'ps', 'env', 'mkdir', 'rm', 'cp', 'mv', 'grep', 'sed', 'sleep', 'kill', 'mount', 'top', 'vi', 'less', 'head', 'tail', 'stty', 'uname', 'lsmod', 'id', 'date', 'time', 'free', 'taskset', 'unshare']
-      .map((name): [string, string] => [`/bin/${name}`, 'busybox'])),
+      .map((name): [string, string] => [`/bin/${name}`, 'busybox'])).set('/sbin/mkfs.ext4', 'mke2fs'),
     folders: ['proc', 'sys', 'dev', 'tmp', 'run', 'root', 'mnt', 'var/tmp'],
   }
 }

@@ -8,8 +8,9 @@ import { MesovirtError } from '../../host/errors.ts'
 import { fetchGuest } from '../../src/guest/fetch-guest.ts'
 import { createProgress } from '../../src/guest/progress.ts'
 import { buildGuest } from '../../test/guest/build.ts'
+import { DEVICE_MODULES } from '../../test/support/device-modules.ts'
+import type { Guests } from '../../test/support/global-setup.ts'
 import { projectDisk, PACKAGES_FOLDER, systemDisk } from './contents.ts'
-import type { Guests } from './contents.ts'
 import { buildDisk } from './disk.ts'
 import { fetchLabKernel } from './kernel.ts'
 import { runInLab } from './machine.ts'
@@ -89,10 +90,10 @@ async function runInside({ task, cpus, memoryMb, timeLimitMinutes, labs: wanted 
   const log = createProgress()
   fs.mkdirSync(CACHE, { recursive: true })
   removeStaleRuns()
-  const fetch = (flavour: 'cloud' | 'generic') => fetchGuest({ cacheDir: path.join('.cache', 'guest'), flavour, vmlinux: true, log })
-  const cloud = await fetch('cloud'), generic = await fetch('generic')
+  const fetch = (flavour: 'cloud' | 'generic', modules: readonly string[] = []) => fetchGuest({ cacheDir: path.join('.cache', 'guest'), flavour, modules, vmlinux: true, log })
+  const cloud = await fetch('cloud'), generic = await fetch('generic'), devices = await fetch('cloud', DEVICE_MODULES)
   const files = ({ kernel, vmlinux, initrd }: typeof cloud) => ({ kernel, vmlinux: vmlinux as string, initrd })
-  const guests: Guests = { cloud: files(cloud), generic: files(generic) }
+  const guests: Guests = { cloud: files(cloud), generic: files(generic), devices: files(devices) }
   const kernel = await fetchLabKernel(CACHE, log)
   const system = buildDisk(CACHE, 'system', systemDisk(project, cloud.busybox, guests), log)
   const bareGuest = buildGuest()

@@ -32,6 +32,17 @@ export function packageFolders(names: readonly string[], packages: LockedPackage
   return [...found].sort()
 }
 
+/** @returns where a program is, also among those that only root has on the path */
+export function programFile(name: string): string | undefined {
+  return [...(process.env['PATH'] ?? '').split(':'), '/usr/sbin', '/sbin'].map((folder) => path.join(folder, name)).find((file) => fs.existsSync(file))
+}
+
+/** @returns where the dynamic linker finds a library */
+export function libraryFile(name: string): string | undefined {
+  const { stdout } = spawnSync('ldconfig', ['-p'], { encoding: 'utf8', env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` } })
+  return stdout?.split('\n').find((line) => line.trim().startsWith(`${name} `) && line.includes('x86-64'))?.split(' => ')[1]
+}
+
 /** Absolute paths of the shared libraries that programs and addons load, the dynamic linker included. */
 export function sharedLibraries(files: readonly string[]): string[] {
   const libraries = new Set<string>()

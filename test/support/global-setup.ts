@@ -3,12 +3,16 @@ import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import type { TestProject } from 'vitest/node'
+import { DEVICE_MODULES } from './device-modules.ts'
+
+/** `devices` is the cloud kernel with drivers that its usual initramfs lacks. */
+export interface Guests { readonly cloud: GuestFiles; readonly generic: GuestFiles; readonly devices: GuestFiles }
 
 export interface GuestFiles { readonly kernel: string; readonly vmlinux: string; readonly initrd: string }
 
 declare module 'vitest' {
   interface ProvidedContext {
-    guests: { readonly cloud: GuestFiles; readonly generic: GuestFiles }
+    guests: Guests
   }
 }
 
@@ -18,15 +22,15 @@ export default function setup(project: TestProject): void {
   // In the lab of `npm run test:kvm` all of it came along.
   const brought = process.env['MESOVIRT_TEST_GUESTS']
   if (brought !== undefined) {
-    project.provide('guests', JSON.parse(brought) as { cloud: GuestFiles; generic: GuestFiles })
+    project.provide('guests', JSON.parse(brought) as Guests)
     return
   }
   run('the build', ['scripts/build.mjs'])
-  project.provide('guests', { cloud: fetch('cloud'), generic: fetch('generic') })
+  project.provide('guests', { cloud: fetch('cloud'), generic: fetch('generic'), devices: fetch('cloud', ['--modules', ...DEVICE_MODULES]) })
 }
 
-function fetch(flavour: string): GuestFiles {
-  const lines = run(`fetching the ${flavour} guest`, ['dist/mesovirt.js', 'guest', '--vmlinux', '--flavour', flavour])
+function fetch(flavour: string, more: readonly string[] = []): GuestFiles {
+  const lines = run(`fetching the ${flavour} guest`, ['dist/mesovirt.js', 'guest', '--vmlinux', '--flavour', flavour, ...more])
   const file = (name: string): string => {
     const found = new RegExp(`^${name} (.+)$`, 'm').exec(lines)?.[1]
     if (found === undefined || !fs.existsSync(found)) throw new Error(`mesovirt guest --flavour ${flavour} names no ${name} that exists: ${JSON.stringify(lines)}`)
