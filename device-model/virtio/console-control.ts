@@ -95,11 +95,11 @@ function message(port: number, event: number, value: number, more: Uint8Array = 
   return bytes
 }
 
-/** Rows first: the document says columns first, and Linux has read it the other way round in all releases but two. */
+/** As the document has it. Linux read it the other way round until commit 5326ab737a47 (6.15, and stable releases since), so an older guest's terminal lies on its side. */
 function sizeBytes({ columns, rows }: TerminalSize): Uint8Array {
   const bytes = new Uint8Array(4)
   const view = new DataView(bytes.buffer)
-  view.setUint16(0, rows, true)
-  view.setUint16(2, columns, true)
+  view.setUint16(0, columns, true)
+  view.setUint16(2, rows, true)
   return bytes
 }

@@ -129,8 +129,16 @@ describe('a console device', () => {
     far.tell('resized')
     expect(shown()).toEqual([80, 24, 4])
     expect([before & 2, bench.driver.acknowledge() & 2]).toEqual([0, 2])
-    // Rows come first: Linux has it so.
-    expect(bench.messages()).toEqual([[0, RESIZE, 0, '\x18\0\x50\0']])
+    expect(bench.messages()).toEqual([[0, RESIZE, 0, '\x50\0\x18\0']])
+  })
+
+  it('has doorbells for the ports that are there from the start; others are told by ordinary writes', () => {
+    const bench = consoleBench({ ports: [{ nr: 0, isConsole: true }] })
+    expect(bench.mmio.notifiers().map(({ datamatch }) => Number(datamatch))).toEqual([0, 1, 2, 3])
+    const far = bench.newEnd(2)
+    bench.device.addPort({ nr: 2, isConsole: false, backend: far })
+    bench.send(txOf(2), 'late')
+    expect(far.text).toBe('late')
   })
 
   it('takes emergency writes at any time (virtio_5_3_4_1)', () => {

@@ -84,6 +84,8 @@ export class VirtioConsole implements VirtioDevice {
   readonly deviceType = DEVICE_TYPE_CONSOLE
   readonly features: bigint
   readonly queueSizes: readonly number[]
+  /** Of the ports that are there from the start: 64 of them would cost kvm tens of milliseconds. */
+  readonly doorbells: readonly number[]
   readonly config = new Uint8Array(CONFIG_LENGTH)
   readonly guestErrors: GuestErrors
   readonly #wiring: VirtioConsoleWiring
@@ -113,6 +115,7 @@ export class VirtioConsole implements VirtioDevice {
       return { nr, rx: undefined, tx: undefined, sending: undefined, sent, deferred: false, port: undefined, held, guestOpen, announced, flow: false }
     })
     this.queueSizes = Array.from({ length: maxPorts === 1 ? 2 : 2 * maxPorts + 2 }, () => QUEUE_SIZE)
+    this.doorbells = [...ports.flatMap(({ nr }) => [rxIndex(nr), rxIndex(nr) + 1]), ...maxPorts === 1 ? [] : [CONTROL_RX, CONTROL_TX]]
     const hasSize = ports.some(({ isConsole, backend }) => isConsole && backend.size !== undefined)
     this.features = F_EMERG_WRITE | (maxPorts > 1 ? F_MULTIPORT : 0n) | (hasSize ? F_SIZE : 0n)
     new DataView(this.config.buffer).setUint32(CONFIG_PORTS, maxPorts, true)
@@ -200,7 +203,7 @@ export class VirtioConsole implements VirtioDevice {
     this.#active = true
     this.#multiport = (features & F_MULTIPORT) !== 0n
     for (const lane of this.#lanes) {
-      const first = lane.nr === 0 ? 0 : 2 * lane.nr + 2
+      const first = rxIndex(lane.nr)
       const isThere = lane.nr === 0 || this.#multiport
       lane.rx = isThere ? queues[first] : undefined
       lane.tx = isThere ? queues[first + 1] : undefined
@@ -459,6 +462,11 @@ export class VirtioConsole implements VirtioDevice {
       this.#receive(lane)
     } else this.guestErrors.count('a control message of an unknown kind', `${event}`)
   }
+}
+
+/** Queue to the driver; the one from it follows. */
+function rxIndex(nr: number): number {
+  return nr === 0 ? 0 : 2 * nr + 2
 }
 
 function closeSender(lane: Lane): void {

@@ -30,6 +30,8 @@ export interface VirtioDevice {
   readonly features: bigint
   /** Largest number of descriptors of each queue, a power of two up to 32768. */
   readonly queueSizes: readonly number[]
+  /** Queues that have doorbells, which take time to set up on kvm; notifications of the others are ordinary writes. Default: all. */
+  readonly doorbells?: readonly number[]
   /** Configuration space as the driver reads it, at most 256 bytes. */
   readonly config: Uint8Array
 

@@ -111,7 +111,8 @@ export class VirtioMmio implements IoOps {
 
   /** The doorbells of its queues, for the region it sits behind: without them QueueNotify is an ordinary register. */
   notifiers(): Notifier[] {
-    return this.#queues.map((_, index) => ({ offset: QUEUE_NOTIFY, size: 4, datamatch: BigInt(index), notify: () => this.#kick(index) }))
+    const indices = this.device.doorbells ?? this.#queues.map((_, index) => index)
+    return indices.map((index) => ({ offset: QUEUE_NOTIFY, size: 4, datamatch: BigInt(index), notify: () => this.#kick(index) }))
   }
 
   /** Reset by the driver or the machine, at any moment (2.4.1). */

@@ -72,7 +72,7 @@ export class QmpServer {
     })
   }
 
-  /** Opens a monitor on a character device (`-mon chardev=ID`). Its greeting is written now: the device is one client that never ends. */
+  /** Opens a monitor on a character device (`-mon chardev=ID`). The device is one client that never ends; it is greeted now, and whenever somebody comes to it. */
   addChardev(backend: CharBackend): void {
     const session = this.createSession({
       write(line) {
@@ -94,6 +94,7 @@ export class QmpServer {
         if (waiting === 0) backend.setFlow(true)
       })
     })
+    backend.onEvent?.((event) => { if (event === 'opened') session.greet() })
     session.greet()
     backend.setFlow(true)
   }
@@ -111,7 +112,10 @@ export class QmpServer {
     await Promise.all([...this.listeners].map((listener) => listener.close()))
     await this.flush()
     this.unsubscribe()
-    for (const backend of this.chardevs) backend.onInput(null)
+    for (const backend of this.chardevs) {
+      backend.onInput(null)
+      backend.onEvent?.(null)
+    }
     for (const socket of this.sockets) socket.destroy()
     this.sessions.clear()
   }

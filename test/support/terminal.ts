@@ -38,6 +38,10 @@ export class Terminal {
     this.#pty.write(text)
   }
 
+  resize(columns: number, rows: number): void {
+    this.#pty.resize(columns, rows)
+  }
+
   /** Runs a command of the host's shell. @returns its output */
   async host(command: string): Promise<string> {
     this.type(`${command}; printf 'over:%s\\n' $?\r`)
