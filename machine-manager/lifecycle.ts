@@ -23,7 +23,7 @@ import type { LightMachineOptions } from '../machine/light.ts'
 import type { VirtioDeviceOptions } from '../machine/light-virtio.ts'
 import type { AcceleratorFactory } from './accelerator.ts'
 import type { Monitors } from './monitors.ts'
-import { chardevUsers, socketPath } from './options/vhost-user.ts'
+import { chardevUsers, peerSocket } from './options/vhost-user.ts'
 import type { ObjectConfig, VmConfig } from './options/config.ts'
 import type { LightBalloon } from '../machine/light-balloon.ts'
 import type { BalloonControl, ChardevInfo, CpuInfo, VirtualMachine } from './vm.ts'
@@ -69,7 +69,7 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
   const chardevs = new Chardevs({ onQuit: () => quit('host-qmp-quit'), log: (message) => log.info(message) })
   atEnd(() => chardevs.close())
   // Behind these is the back end of a device, and the device connects.
-  const backEndLabels = new Set(chardevUsers(config.devices).map(({ label }) => label))
+  const backEndLabels = new Set(chardevUsers(config.devices, config.netdevs).map(({ label }) => label))
   for (const chardev of config.chardevs) {
     if ((monitorLabels.has(chardev.label) && isListener(chardev)) || backEndLabels.has(chardev.label)) chardevs.reserve(chardev.label)
     else await chardevs.open(chardev)
@@ -80,7 +80,7 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
   atEnd(() => disks.close())
   for (const image of config.images) disks.open(image)
 
-  const networks = new Networks((message) => log.info(message))
+  const networks = new Networks((message) => log.info(message), (chardev) => peerSocket(config.chardevs, chardev, '-netdev vhost-user chardev='))
   atEnd(() => networks.close())
   for (const netdev of config.netdevs) await networks.open(netdev)
 
@@ -99,7 +99,7 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
       case 'virtio-serial': return consoles.device(device)
       case 'vhost-user-fs': {
         const { chardev, tag, requestQueues, queueSize, ...rest } = device
-        return { ...rest, fs: { path: socketPath(config.chardevs, chardev, '-device vhost-user-fs-device chardev='), tag, requestQueues, queueSize } }
+        return { ...rest, fs: { path: peerSocket(config.chardevs, chardev, '-device vhost-user-fs-device chardev=').path, tag, requestQueues, queueSize } }
       }
       case 'virtio-rng': {
         const { rng, ...rest } = device
@@ -171,7 +171,7 @@ function printPhase({ atNs, name, source, code }: BootPhase): void {
 }
 
 function backEndInfo(config: VmConfig, labels: ReadonlySet<string>): ChardevInfo[] {
-  return [...labels].map((label) => ({ label, filename: `unix:${socketPath(config.chardevs, label, label)}`, frontendOpen: true }))
+  return [...labels].map((label) => ({ label, filename: `unix:${peerSocket(config.chardevs, label, label).path}`, frontendOpen: true }))
 }
 
 function asVirtualMachine(config: VmConfig, machine: LightMachine, controls: Pick<VirtualMachine, 'disks' | 'networks' | 'consoles' | 'chardevs'>): VirtualMachine {

@@ -1,6 +1,6 @@
 /** The networks of a machine by name, and the cards on them: what the command line opens, and what QMP's network commands are about. */
 import { openNetBackend } from '../device-model/net/open.ts'
-import type { NetdevConfig } from '../device-model/net/open.ts'
+import type { NetdevConfig, PeerSocket } from '../device-model/net/open.ts'
 import { formatMac, defaultMac, parseMac } from '../device-model/net/mac.ts'
 import type { NetBackend } from '../device-model/net/backend.ts'
 import { MesovirtError } from '../host/errors.ts'
@@ -23,8 +23,12 @@ export class Networks implements NetworkControl {
   readonly #log: (message: string) => void
   #cards = 0
 
-  constructor(log: (message: string) => void) {
+  readonly #socketOf: (chardev: string) => PeerSocket
+
+  /** @param socketOf what is behind a character device that the command line reserves for a network */
+  constructor(log: (message: string) => void, socketOf: (chardev: string) => PeerSocket) {
     this.#log = log
+    this.#socketOf = socketOf
   }
 
   /** @throws MesovirtError NETWORK_NAME, and of the backend */
@@ -32,7 +36,7 @@ export class Networks implements NetworkControl {
     if (this.#backends.has(config.id) || this.#opening.has(config.id)) throw new MesovirtError('NETWORK_NAME', `netdev ${config.id}: another network has this name; use another name`)
     this.#opening.add(config.id)
     try {
-      this.#backends.set(config.id, await openNetBackend(config, this.#log))
+      this.#backends.set(config.id, await openNetBackend(config, this.#log, this.#socketOf))
     } finally {
       this.#opening.delete(config.id)
     }
@@ -68,7 +72,9 @@ export class Networks implements NetworkControl {
 
   async add(members: Readonly<Record<string, unknown>>): Promise<void> {
     const named = readVariant(JSON.stringify({ type: 'tap', ...members }), 'type', NETDEVS, 'netdev_add')
-    await this.open(netdevConfig(named, 'netdev_add'))
+    const config = netdevConfig(named, 'netdev_add')
+    if (config.kind === 'vhost-user') throw new MesovirtError('NETWORK_NAME', 'netdev_add type=vhost-user: its character device must be reserved for it; give both on the command line')
+    await this.open(config)
   }
 
   async remove(name: string): Promise<void> {

@@ -25,7 +25,7 @@ export interface NetPeer {
  */
 export interface NetBackend {
   readonly id: string
-  /** `user`, `stream` or `tap`. */
+  /** `user`, `stream`, `tap` or `vhost-user`. */
   readonly kind: string
   /** For people: `unix:/run/passt.sock`. */
   readonly description: string

@@ -32,12 +32,31 @@ export interface TapConfig {
   readonly header: boolean | undefined
 }
 
-/** A backend of -netdev. */
-export type NetdevConfig = UserConfig | StreamConfig | TapConfig
+export interface VhostUserConfig {
+  readonly kind: 'vhost-user'
+  readonly id: string
+  /** Label of a unix socket among the character devices, where the other process listens. */
+  readonly chardev: string
+  /** Queue pairs. */
+  readonly queues: number
+}
 
-/** What a backend needs is loaded with it. @throws MesovirtError of the backend */
-export async function openNetBackend(config: NetdevConfig, log: (message: string) => void): Promise<NetBackend> {
+/** A backend of -netdev. */
+export type NetdevConfig = UserConfig | StreamConfig | TapConfig | VhostUserConfig
+
+/** Where the process behind a character device listens. */
+export interface PeerSocket {
+  readonly path: string
+  readonly reconnectMs?: number | undefined
+}
+
+/** What a backend needs is loaded with it. @param socketOf what is behind a character device. @throws MesovirtError of the backend */
+export async function openNetBackend(config: NetdevConfig, log: (message: string) => void, socketOf: (chardev: string) => PeerSocket): Promise<NetBackend> {
   switch (config.kind) {
+    case 'vhost-user': {
+      const { openVhostUserNet } = await import('./vhost-user.ts')
+      return openVhostUserNet({ id: config.id, queues: config.queues, ...socketOf(config.chardev), log })
+    }
     case 'user': {
       const { UserBackend } = await import('./user.ts')
       return new UserBackend({ ...config, log })

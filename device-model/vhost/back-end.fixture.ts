@@ -18,8 +18,11 @@ export type Mischief =
 
 export interface BackEndTask {
   readonly path: string
-  /** `echo`: what can be read is copied to what can be written. `cable`: what is sent on queue 1 is received on queue 0. */
-  readonly service: 'echo' | 'cable'
+  /**
+   * `echo`: what can be read is copied to what can be written. `cable`: what is sent on queue 1 is received on queue 0. `host`: a host at the other end of that
+   * cable, which answers ARP and pings for every address.
+   */
+  readonly service: 'echo' | 'cable' | 'host'
   /** Feature bits it offers, protocol features included. */
   readonly features: bigint
   /** Bits of GET_PROTOCOL_FEATURES. */

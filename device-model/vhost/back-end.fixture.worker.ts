@@ -168,6 +168,35 @@ function copy(bytes: Uint8Array, writable: readonly Uint8Array[]): number {
   return done
 }
 
+const OWN_MAC = [2, 0, 0, 0, 0, 1]
+const NET_HEADER = 12
+
+/** What a host answers to a frame behind its virtio header: to an ARP request, and to a ping over IPv4. */
+function answerOf(packet: Buffer): Buffer | undefined {
+  const answer = Buffer.from(packet)
+  const frame = answer.subarray(NET_HEADER)
+  frame.copyWithin(0, 6, 12)
+  frame.set(OWN_MAC, 6)
+  const type = frame.readUInt16BE(12)
+  if (type === 0x0806 && frame.readUInt16BE(20) === 1) {
+    const asked = Buffer.from(frame.subarray(38, 42))
+    frame.writeUInt16BE(2, 20)
+    frame.copyWithin(32, 22, 32)
+    frame.set(OWN_MAC, 22)
+    frame.set(asked, 28)
+    return answer
+  }
+  const ip = 14, icmp = 34
+  if (type !== 0x0800 || frame[ip + 9] !== 1 || frame[icmp] !== 8) return undefined
+  const source = Buffer.from(frame.subarray(ip + 12, ip + 16))
+  frame.copyWithin(ip + 12, ip + 16, ip + 20)
+  frame.set(source, ip + 16)
+  frame[icmp] = 0
+  const checksum = frame.readUInt16BE(icmp + 2) + 0x0800
+  frame.writeUInt16BE(checksum > 0xffff ? checksum - 0xffff : checksum, icmp + 2)
+  return answer
+}
+
 function serveRing(index: number): void {
   const one = ring(index)
   if (!one.enabled || one.kick < 0) return
@@ -177,8 +206,10 @@ function serveRing(index: number): void {
     const receiver = ring(index - 1)
     for (let chain = pop(one); chain !== undefined; chain = pop(one)) {
       push(one, chain.head, 0)
-      const buffer = receiver.enabled ? pop(receiver) : undefined
-      if (buffer !== undefined) push(receiver, buffer.head, copy(Buffer.concat(chain.readable), buffer.writable))
+      const sent = Buffer.concat(chain.readable)
+      const answer = service === 'host' ? answerOf(sent) : sent
+      const buffer = answer !== undefined && receiver.enabled ? pop(receiver) : undefined
+      if (answer !== undefined && buffer !== undefined) push(receiver, buffer.head, copy(answer, buffer.writable))
     }
   }
 }

@@ -24,6 +24,8 @@ export interface VhostUserWiring<T> {
   readonly path: string
   /** Rings that the device needs. */
   readonly queues: number
+  /** ... as the back end counts them: those of a network card in pairs. Default `queues`. */
+  readonly counted?: number | undefined
   /** Device features that its user can do with. */
   readonly features: bigint
   /** Memory beside our own that buffers lie in. */
@@ -91,7 +93,7 @@ export class VhostUserBackEnd<T> {
    * @throws MesovirtError SOCKET_CONNECT, VHOST_USER: the same back end may be tried again
    */
   connect(): void {
-    const { path, queues, features } = this.#wiring
+    const { path, queues, counted = queues, features } = this.#wiring
     this.#channel?.close()
     const late: { why?: string; done?: boolean } = {}
     const channel = new VhostChannel(path, (why) => {
@@ -112,7 +114,7 @@ export class VhostUserBackEnd<T> {
     if ((protocol & P_REPLY_ACK) !== 0n) channel.useAcknowledgements()
     if ((protocol & P_MQ) !== 0n) {
       const most = channel.ask(REQUESTS.getQueueNum) ?? 0n
-      if (most < BigInt(queues) && channel.open) throw fail(`it has ${most} queues, and ${queues} are needed`)
+      if (most < BigInt(counted) && channel.open) throw fail(`it has ${most} queues, and ${counted} are needed`)
     }
     // Features of a device that is there already: a back end that comes back must not have fewer.
     const before = this.features

@@ -169,7 +169,7 @@ function assemble(draft: Draft): BuiltConfig {
   const images = resolveImages(draft.images, draft.nodes)
   const devices = placePorts(draft.devices, draft.ports)
   checkDevices(devices, { objects: draft.objects, images, netdevs: draft.netdevs })
-  checkVhostUser(devices, draft.chardevs.map(({ config }) => config), draft.values('machine').boolean('mem-share') ?? false)
+  checkVhostUser(devices, draft.netdevs, draft.chardevs.map(({ config }) => config), draft.values('machine').boolean('mem-share') ?? false)
   const accelerator = { ...acceleratorConfig(draft, notices), ...draft.translator === undefined ? {} : { translator: draft.translator }, ...draft.symbols === undefined ? {} : { symbols: draft.symbols }, ...draft.threads === undefined ? {} : { threads: draft.threads }, ...logItems(draft.plain.get('d')) }
   const memory = {
     size: checkMemory(draft.values('m').number('size') ?? DEFAULT_RAM, accelerator.candidates[0]),
@@ -210,7 +210,7 @@ function assemble(draft: Draft): BuiltConfig {
 function checkReferences(draft: Draft): void {
   const owners = new Map<string, string[]>()
   const users = [...(draft.serial === undefined ? [] : [draft.serial]),
-    ...draft.monitors.map(({ config, origin }) => ({ label: config.chardev, origin })), ...draft.ports.map(({ chardev, origin }) => ({ label: chardev, origin })), ...chardevUsers(draft.devices)]
+    ...draft.monitors.map(({ config, origin }) => ({ label: config.chardev, origin })), ...draft.ports.map(({ chardev, origin }) => ({ label: chardev, origin })), ...chardevUsers(draft.devices, draft.netdevs)]
   const labels = draft.chardevs.map((owned) => owned.config.label)
   const ids = new Set<string>()
   for (const { label, origin } of users) {

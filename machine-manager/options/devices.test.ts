@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { RngConfig, VmConfig } from './config.ts'
 import { parseCommandLine } from './parse.ts'
-import { socketPath } from './vhost-user.ts'
+import { peerSocket } from './vhost-user.ts'
 
 const KERNEL = ['-kernel', 'vmlinuz']
 const FOLDER = '-chardev socket,id=c,path=/a -device vhost-user-fs-device,chardev=c'
@@ -51,7 +51,7 @@ describe('-object and -device', () => {
   it('make a shared folder as Kata Containers asks for it: its socket is no server of ours', () => {
     const { devices, chardevs } = configOf('-machine microvm,mem-share=on -chardev socket,id=virtio_fs,path=/run/fs.sock,server,nowait -device vhost-user-fs-device,chardev=virtio_fs,tag=kataShared,id=virtio-fs0')
     expect(devices).toEqual([{ kind: 'vhost-user-fs', id: 'virtio-fs0', rings: ALL_RINGS, chardev: 'virtio_fs', tag: 'kataShared', requestQueues: 1, queueSize: 128 }])
-    expect(socketPath(chardevs, 'virtio_fs', '')).toBe('/run/fs.sock')
+    expect(peerSocket(chardevs, 'virtio_fs', '').path).toBe('/run/fs.sock')
   })
 
   it.each([

@@ -1,6 +1,6 @@
 /** -netdev and network cards of -device: from checked values to backends and devices, and what they mean together. */
 import { parseMac } from '../../device-model/net/mac.ts'
-import type { NetdevConfig, StreamConfig, TapConfig, UserConfig } from '../../device-model/net/open.ts'
+import type { NetdevConfig, StreamConfig, TapConfig, UserConfig, VhostUserConfig } from '../../device-model/net/open.ts'
 import { hostIn, parseForward, parseIpv4, parseIpv6, parseNetwork, parseNetwork6 } from './addresses.ts'
 import type { CardConfig, DeviceConfig } from './config.ts'
 import { optionError, printable } from './errors.ts'
@@ -25,8 +25,13 @@ export function netdevConfig({ name, values }: NamedValues, where: string): Netd
     case 'user': return userConfig(id, values, at)
     case 'stream': return streamConfig(id, values, at)
     case 'tap': return tapConfig(id, values, at)
+    case 'vhost-user': return vhostUserConfig(id, values)
     default: throw laterError(where, 'network back-ends of this kind')
   }
+}
+
+function vhostUserConfig(id: string, values: Values): VhostUserConfig {
+  return { kind: 'vhost-user', id, chardev: values.text('chardev') ?? '', queues: values.number('queues') ?? 1 }
 }
 
 function userConfig(id: string, values: Values, where: string): UserConfig {

@@ -251,7 +251,7 @@ describe('a mistake is one line that says what to do', () => {
     ['-device virtio-blk-devise', 'OPTION_UNKNOWN', '-device virtio-blk-devise: not known; did you mean virtio-blk-device?'],
     ['-device {"id":"x"}', 'OPTION_MISSING', '-device: needs a driver; write it first'],
     ['-object iothread,id=i', 'OPTION_LATER', '-object iothread: I/O threads are not in this version'],
-    ['-netdev vhost-user,id=x', 'OPTION_LATER', '-netdev vhost-user: vhost-user networks are not in this version'],
+    ['-netdev vhost-vdpa,id=x', 'OPTION_LATER', '-netdev vhost-vdpa: network back-ends of this kind are not in this version'],
     ['-vnc :1', 'OPTION_LATER', '-vnc: remote displays are not in this version'],
     ['-display gtk,full-screen=on', 'OPTION_LATER', '-display type=gtk: displays are not in this version'],
     ['-monitor stdio', 'OPTION_LATER', '-monitor type=stdio: readline monitors are not in this version'],

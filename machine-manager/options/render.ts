@@ -96,6 +96,7 @@ function renderNetdev(netdev: NetdevConfig): string {
         : { 'addr.type': 'inet', 'addr.host': address.host, 'addr.port': address.port }
       return renderKeyValues([...head, ...pairs({ ...where, server, 'reconnect-ms': reconnectMs })], 'type')
     }
+    case 'vhost-user': return renderKeyValues([...head, ...pairs({ chardev: netdev.chardev, queues: netdev.queues })], 'type')
     case 'tap': return renderKeyValues([...head, ...pairs({
       ifname: netdev.ifname, fds: netdev.fds.length === 0 ? undefined : netdev.fds.join(':'), queues: netdev.queues, vnet_hdr: netdev.header,
     })], 'type')

@@ -84,7 +84,7 @@ export const BACKEND_OPTIONS: readonly OptionSpec[] = [
     help: 'A disk image for -device virtio-blk-device,drive=ID.' },
   { name: 'blockdev', group: 'Devices and back-ends', repeatable: true, argument: '[driver=]raw|file|host_device,node-name=ID[,key=value...]',
     form: { kind: 'variants', key: 'driver', common: [], variants: BLOCK_NODES }, help: 'A disk image in QEMU\'s newer spelling.' },
-  { name: 'netdev', group: 'Devices and back-ends', repeatable: true, argument: 'user|stream|tap,id=ID[,key=value...]',
+  { name: 'netdev', group: 'Devices and back-ends', repeatable: true, argument: 'user|stream|tap|vhost-user,id=ID[,key=value...]',
     form: { kind: 'variants', key: 'type', common: [], variants: NETDEVS }, help: 'A network for -device virtio-net-device,netdev=ID.' },
   { name: 'object', group: 'Devices and back-ends', repeatable: true, help: 'Adds a helper object.', argument: 'KIND,id=ID[,key=value...]',
     form: { kind: 'variants', key: 'qom-type', common: [], variants: OBJECTS } },

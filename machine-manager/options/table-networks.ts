@@ -63,11 +63,17 @@ const TAP: readonly SubOption[] = [
   { key: 'macnat', type: { kind: 'boolean', only: false }, help: 'only off', status: ignored('addresses are not translated') },
 ]
 
+const VHOST_USER: readonly SubOption[] = [
+  { key: 'chardev', type: ID, help: 'the -chardev socket,path=... where the other process listens; its reconnect= holds here', required: true },
+  { key: 'queues', type: { kind: 'integer', min: 1, max: 16 }, default: '1', help: 'queue pairs; with mq=on of the device' },
+  { key: 'vhostforce', type: ON_OFF, help: 'use vhost', status: ignored('it is always used') },
+]
+
 export const NETDEVS: readonly Variant[] = [
   { name: 'user', help: 'a router inside this process (libslirp): needs no rights', sub: [NETDEV_ID, ...USER] },
   { name: 'stream', help: 'frames over a unix or TCP socket, as passt and QEMU have them', sub: [NETDEV_ID, ...STREAM] },
   { name: 'tap', help: 'an interface of the host', sub: [NETDEV_ID, ...TAP] },
-  { name: 'vhost-user', help: '', sub: [], status: later('vhost-user networks') },
+  { name: 'vhost-user', help: 'another process that speaks vhost-user, such as a switch of DPDK', sub: [NETDEV_ID, ...VHOST_USER] },
   ...['socket', 'dgram', 'bridge', 'vde', 'netmap', 'l2tpv3', 'hubport', 'vhost-vdpa', 'af-xdp', 'passt', 'none'].map((name): Variant => ({ name, help: '', sub: [], status: later('network back-ends of this kind') })),
 ]
 

@@ -1,5 +1,6 @@
 /** Devices whose back end is another process (vhost-user): from checked values to devices, and what they mean together with -chardev and -machine. */
 import { TAG_BYTES } from '../../device-model/virtio/vhost-user-fs.ts'
+import type { NetdevConfig, PeerSocket } from '../../device-model/net/open.ts'
 import type { ChardevConfig, DeviceConfig, SharedFolderConfig } from './config.ts'
 import { optionError, printable } from './errors.ts'
 import type { Values } from './interpret.ts'
@@ -20,16 +21,26 @@ export function sharedFolderConfig(values: Values, rings: DeviceConfig['rings'],
   return { kind: 'vhost-user-fs', id: values.text('id'), rings, chardev: values.text('chardev') ?? '', tag, requestQueues: values.number('num-request-queues') ?? 1, queueSize }
 }
 
-/** Who is on a character device, among devices. */
-export function chardevUsers(devices: readonly DeviceConfig[]): ChardevUser[] {
-  return devices.flatMap((device) => device.kind === 'vhost-user-fs' ? [{ label: device.chardev, origin: `-device ${device.kind}-device chardev=${printable(device.chardev, 60)}` }] : [])
+/** Who is on a character device, among devices and networks. */
+export function chardevUsers(devices: readonly DeviceConfig[], netdevs: readonly NetdevConfig[]): ChardevUser[] {
+  return [
+    ...devices.flatMap((device) => device.kind === 'vhost-user-fs' ? [{ label: device.chardev, origin: `-device ${device.kind}-device chardev=${printable(device.chardev, 60)}` }] : []),
+    ...netdevs.flatMap((netdev) => netdev.kind === 'vhost-user' ? [{ label: netdev.chardev, origin: `-netdev vhost-user chardev=${printable(netdev.chardev, 60)}` }] : []),
+  ]
 }
 
 /**
  * Whether the character devices of devices are such that a back end can be behind them, and the guest's memory such that it can be mapped.
  * @throws MesovirtError OPTION_CONFLICT, OPTION_MISSING, OPTION_VALUE
  */
-export function checkVhostUser(devices: readonly DeviceConfig[], chardevs: readonly ChardevConfig[], memShare: boolean): void {
+export function checkVhostUser(devices: readonly DeviceConfig[], netdevs: readonly NetdevConfig[], chardevs: readonly ChardevConfig[], memShare: boolean): void {
+  for (const netdev of netdevs) {
+    if (netdev.kind !== 'vhost-user') continue
+    const where = `-netdev vhost-user chardev=${printable(netdev.chardev, 60)}`
+    peerSocket(chardevs, netdev.chardev, where)
+    const chardev = chardevs.find(({ label }) => label === netdev.chardev)
+    if (chardev?.kind === 'socket' && chardev.server) throw optionError('OPTION_CONFLICT', where, 'the other process has to listen; leave server out')
+  }
   const tags = new Set<string>()
   for (const device of devices) {
     if (device.kind !== 'vhost-user-fs') continue
@@ -37,15 +48,15 @@ export function checkVhostUser(devices: readonly DeviceConfig[], chardevs: reado
     if (tags.has(device.tag)) throw optionError('OPTION_CONFLICT', `${where} tag=${printable(device.tag, 60)}`, 'another folder has this tag; use another one')
     tags.add(device.tag)
     if (!memShare) throw optionError('OPTION_MISSING', where, 'the back end has to map the memory of the guest; add -machine mem-share=on')
-    socketPath(chardevs, device.chardev, `${where} chardev=${printable(device.chardev, 60)}`)
+    peerSocket(chardevs, device.chardev, `${where} chardev=${printable(device.chardev, 60)}`)
   }
 }
 
-/** Path of the socket where the back end listens; whether the option says `server` or not, we connect. @throws MesovirtError OPTION_VALUE */
-export function socketPath(chardevs: readonly ChardevConfig[], label: string, where: string): string {
+/** The socket where the back end listens; whether the option says `server` or not, we connect. @throws MesovirtError OPTION_VALUE */
+export function peerSocket(chardevs: readonly ChardevConfig[], label: string, where: string): PeerSocket {
   const chardev = chardevs.find((one) => one.label === label)
   if (chardev?.kind !== 'socket' || !('unix' in chardev.address) || chardev.mux === true) throw optionError('OPTION_VALUE', where, 'is no unix socket of its own; use -chardev socket,id=...,path=...')
   const path = chardev.address.unix
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) throw optionError('OPTION_VALUE', where, `its path is longer than ${MAX_SOCKET_PATH_BYTES} bytes; use a shorter one`)
-  return path
+  return { path, reconnectMs: chardev.reconnectMs }
 }
