@@ -239,6 +239,42 @@ suite_paging:
   invlpg (%rcx)
   mov (%rcx), %eax
   CHECK "paging.invlpg-global", 0xaaaa
+  movq $page_a + 7, test_pt
+  invlpg (%rcx)
+  movl $0xaaaa, (%rcx)
+  mov (%rcx), %eax
+  movq $page_b + 7, test_pt
+  call flush
+  mov (%rcx), %eax
+  CHECK "paging.cr3-flushes-not-global", 0xbbbb
+  movl $0xbbbb, (%rcx)
+  mov page_a, %eax
+  CHECK "paging.cr3-flushes-not-global.written", 0xaaaa
+
+  # An indirect call goes where its page is now: two functions on each page, the second of which makes the page known again.
+  movl $0x000001b8, page_a + 0x100 # mov $1, %eax; ret
+  movl $0x0000c300, page_a + 0x104
+  movl $0x000002b8, page_b + 0x100
+  movl $0x0000c300, page_b + 0x104
+  movb $0xc3, page_a + 0x200
+  movb $0xc3, page_b + 0x200
+  lea 0x100(%rcx), %rdx
+  lea 0x200(%rcx), %rdi
+  movq $page_a + 3, test_pt
+  call flush
+  call *%rdx
+  call *%rdx
+  CHECK "paging.remapped-code.before", 1
+  movq $page_b + 3, test_pt
+  invlpg (%rcx)
+  call *%rdi
+  call *%rdx
+  CHECK "paging.remapped-code.invlpg", 2
+  movq $page_a + 3, test_pt
+  call flush
+  call *%rdi
+  call *%rdx
+  CHECK "paging.remapped-code.cr3", 1
   mov $CR4_DEFAULT, %eax
   mov %rax, %cr4
 

@@ -17,7 +17,7 @@ export interface Verdict {
 /** Two, because the guest has checks for the messages between processors. */
 const CPUS = 2
 /** Four times what the guest needs; a faulty core may never come to an end. */
-const INSTRUCTION_LIMIT = 100_000_000n
+const INSTRUCTION_LIMIT = 1_000_000_000n
 const MODES: readonly Mode[] = [{ path: 'run', specialised: true }, { path: 'step', specialised: false }]
 
 function judgeByGuest(wasm: string, elf: string): Verdict {
