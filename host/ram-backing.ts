@@ -3,10 +3,10 @@
  * folder, on hugetlbfs too (Linux Documentation/admin-guide/mm/hugetlbpage.rst). Left out: huge pages of a memfd, which no option asks for yet.
  */
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import { MesovirtError } from './errors.ts'
-import { errnoName, ffi, lastErrno } from './ffi.ts'
+import { errnoName, lastErrno } from './ffi.ts'
+import { openMemfd, sealSize } from './shared-memory.ts'
 
 /** What the user wants of guest RAM. Nothing of it: memory of this process alone, which every host has. */
 export interface RamBacking {
@@ -46,9 +46,6 @@ export const SMALL_PAGE = 4096
 const MIB = 2 ** 20
 /** statfs(2), f_type */
 const HUGETLBFS = 0x9584_58f6, TMPFS = 0x0102_1994
-const MFD_CLOEXEC = 1, MFD_ALLOW_SEALING = 2, MFD_NOEXEC_SEAL = 8
-const F_ADD_SEALS = 1033
-const F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4
 
 /** The option that needs more than memory of this process, as the user typed it; undefined where there is none. */
 export function nativeOption({ share, path: where, preallocate, dump }: RamBacking): string | undefined {
@@ -66,16 +63,12 @@ export function nativeOption({ share, path: where, preallocate, dump }: RamBacki
  */
 export function openRamFile(size: number, { share = false, path: where }: RamBacking): RamFile | undefined {
   if (where !== undefined) return openPath(where, size, share)
-  return share ? openMemfd(size) : undefined
+  return share ? memfdOf(size) : undefined
 }
 
-/** Sealed at its size: a process that got it and truncates it would end ours by SIGBUS. */
-function openMemfd(size: number): RamFile {
-  const { libc } = ffi()
+function memfdOf(size: number): RamFile {
   const option = '-machine mem-share=on'
-  // Since Linux 6.3 a sysctl may refuse memfds that could be executed; before, the flag itself is refused.
-  let fd = libc.memfd_create('mesovirt-ram', MFD_CLOEXEC | MFD_NOEXEC_SEAL)
-  if (fd < 0 && lastErrno() === os.constants.errno.EINVAL) fd = libc.memfd_create('mesovirt-ram', MFD_CLOEXEC | MFD_ALLOW_SEALING)
+  const fd = openMemfd('mesovirt-ram')
   if (fd < 0) throw fileError(option, `the kernel gives no memfd (${errnoName(lastErrno())}); use -mem-path /dev/shm with it, or leave mem-share out`)
   try {
     fs.ftruncateSync(fd, size)
@@ -83,7 +76,7 @@ function openMemfd(size: number): RamFile {
     fs.closeSync(fd)
     throw fileError(option, `the kernel gives no memfd of ${mib(size)} (${errorCode(cause)}); use a smaller -m`, cause)
   }
-  libc.fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
+  sealSize(fd)
   return { fd, pageSize: SMALL_PAGE, shared: true, usesMemory: true, hasContent: false, option, keep: () => undefined, close: () => fs.closeSync(fd) }
 }
 
