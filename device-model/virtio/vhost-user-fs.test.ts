@@ -132,6 +132,18 @@ describeWhere(HAS_NATIVE, 'Linux with the package koffi (npm install koffi)', 'a
     expect(used(NORMAL)).toEqual([{ id: batch, written: 0 }])
   })
 
+  it('that went while the machine stood is answered for when it goes on, and guest memory is left alone until then', async () => {
+    const { mmio, ask, used, answer, lose, memory } = await bench({ mischief: { kind: 'keeps' } })
+    const id = ask(NORMAL, LOOKUP, 5n)
+    await mmio.pause()
+    const before = memory.read(0, memory.size)
+    await lose()
+    expect(Buffer.compare(memory.read(0, memory.size), before)).toBe(0)
+    mmio.resume()
+    expect(used(NORMAL)).toEqual([{ id, written: 16 }])
+    expect(answer()).toEqual({ length: 16, error: -ENOTCONN, unique: 5n })
+  })
+
   it('is there again for a new mount, and tries no more than once a second', async () => {
     const { ask, used, lose, restart, clock, connections, pulses } = await bench()
     await lose()
