@@ -1,122 +1,65 @@
 /** File operations by io_uring: data goes between the kernel and the caller's memory without a copy of ours, and a batch of operations costs one system call. */
 import os from 'node:os'
-import { EventFd } from './eventfd.ts'
-import { watchFd } from './fd-watch.ts'
-import type { FdWatch } from './fd-watch.ts'
 import { steadyAddressOf } from './ffi.ts'
 import { fallocateMode, MAX_VECTORS, VECTOR_SIZE, writeVectors } from './file-io.ts'
-import type { FileIo, FileOperation } from './file-io.ts'
+import type { FileOperation } from './file-io.ts'
+import { KernelFileIo } from './file-io-kernel.ts'
 import { FSYNC_DATASYNC, IoUring, OP_FALLOCATE, OP_FSYNC, OP_READ, OP_READV, OP_WRITE, OP_WRITEV } from './io-uring.ts'
 
 const ENTRIES = 128
 /** Vectors of one batch; the kernel has read them when `enter` returns. */
 const VECTORS = 4 * MAX_VECTORS
 
-export class UringFileIo implements FileIo {
+export class UringFileIo extends KernelFileIo<IoUring> {
   readonly kind = 'io_uring'
-  readonly #ring: IoUring
-  readonly #event = new EventFd()
-  readonly #watch: FdWatch
   readonly #vectors = new Uint8Array(new SharedArrayBuffer(VECTORS * VECTOR_SIZE))
   readonly #vectorView = new DataView(this.#vectors.buffer)
   #vectorsUsed = 0
-  #waiting: FileOperation[] = []
-  /** By tag. */
-  readonly #running: (FileOperation | undefined)[] = []
   readonly #freeTags: number[] = []
   #runningCount = 0
-  #scheduled = false
-  #closed: (() => void) | undefined
 
   /** @throws MesovirtError IO_URING, FFI_MISSING, FD_WATCH */
   constructor() {
-    try {
-      this.#ring = new IoUring(ENTRIES, this.#event.fd)
-    } catch (error) {
-      this.#event.close()
-      throw error
-    }
-    this.#watch = watchFd(this.#event.fd, () => {
-      this.#event.drain()
-      this.#reap()
-      this.commit()
-    })
-    this.#watch.unref()
+    super((eventFd) => new IoUring(ENTRIES, eventFd))
   }
 
-  get pending(): number {
-    return this.#waiting.length + this.#runningCount
+  protected get underWay(): number {
+    return this.#runningCount
   }
 
-  submit(operation: FileOperation): void {
-    this.#waiting.push(operation)
-    if (this.#scheduled) return
-    this.#scheduled = true
-    queueMicrotask(() => { if (this.#scheduled) this.commit() })
-  }
-
-  commit(): void {
-    this.#scheduled = false
+  protected start(): void {
     // What completes within the call (page cache) may submit more: a bounded number of rounds, the rest follows by itself.
     for (let round = 0; round < 4; round++) {
       this.#push()
-      if (this.#ring.unsubmitted === 0) break
-      const tookAll = this.#ring.enter()
+      if (this.engine.unsubmitted === 0) break
+      const tookAll = this.engine.enter()
       if (tookAll) this.#vectorsUsed = 0
-      this.#reap()
+      this.reap()
       if (!tookAll) break
     }
     // No completion will come and remind us of what is left.
-    const isStuck = this.#ring.unsubmitted > 0 || (this.#waiting.length > 0 && this.#runningCount === 0)
-    if (isStuck && !this.#scheduled) {
-      this.#scheduled = true
-      setImmediate(() => { if (this.#scheduled) this.commit() })
-    }
-    this.#arm()
+    const isStuck = this.engine.unsubmitted > 0 || (this.waiting.length > 0 && this.#runningCount === 0)
+    if (isStuck) this.scheduleCommit(setImmediate)
   }
 
-  settle(): void {
-    this.#waiting = []
-    const before = [...this.#running]
-    while (before.some((operation, tag) => operation !== undefined && this.#running[tag] === operation)) {
-      if (this.#ring.enter(1)) this.#vectorsUsed = 0
-      this.#reap()
-    }
-  }
-
-  close(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#closed = () => {
-        this.#closed = undefined
-        this.#watch.close()
-        this.#ring.close()
-        this.#event.close()
-        resolve()
-      }
-      if (this.pending === 0) this.#closed()
-    })
-  }
-
-  /** The event loop stays alive for what is under way, and for nothing else. */
-  #arm(): void {
-    if (this.#closed !== undefined && this.pending === 0) return this.#closed()
-    if (this.pending > 0) this.#watch.ref()
-    else this.#watch.unref()
+  protected awaitOne(): void {
+    if (this.engine.enter(1)) this.#vectorsUsed = 0
+    this.reap()
   }
 
   #push(): void {
-    while (this.#runningCount < this.#ring.entries) {
-      const operation = this.#waiting[0]
+    while (this.#runningCount < this.engine.entries) {
+      const operation = this.waiting[0]
       if (operation === undefined) return
       const vectors = operation.buffers.length > 1 ? Math.min(operation.buffers.length, MAX_VECTORS) : 0
       if (this.#vectorsUsed + vectors > VECTORS) return
-      const tag = this.#freeTags.pop() ?? this.#running.length
-      if (!this.#ring.push({ ...this.#describe(operation, vectors), fd: operation.fd, tag })) {
+      const tag = this.#freeTags.pop() ?? this.running.length
+      if (!this.engine.push({ ...this.#describe(operation, vectors), fd: operation.fd, tag })) {
         this.#freeTags.push(tag)
         return
       }
-      this.#waiting.shift()
-      this.#running[tag] = operation
+      this.waiting.shift()
+      this.running[tag] = operation
       this.#runningCount++
     }
   }
@@ -140,11 +83,11 @@ export class UringFileIo implements FileIo {
     }
   }
 
-  #reap(): void {
-    this.#ring.reap((tag, result) => {
-      const operation = this.#running[tag]
+  protected reap(): void {
+    this.engine.reap((tag, result) => {
+      const operation = this.running[tag]
       if (operation === undefined) return
-      this.#running[tag] = undefined
+      this.running[tag] = undefined
       this.#freeTags.push(tag)
       this.#runningCount--
       // A signal or a moment without memory: once more.
