@@ -6,23 +6,13 @@ import type { ThrottleLimits } from '../device-model/block/throttle.ts'
 import type { StatisticsReport } from '../device-model/virtio/balloon-statistics.ts'
 import type { BalloonOptions } from '../device-model/virtio/balloon.ts'
 import type { NetStatistics } from '../device-model/virtio/net.ts'
-import type { DiskErrorData } from '../machine/light.ts'
+import type { MachineEvent, ShutdownReason } from '../machine/light.ts'
 
 /** QEMU's run states that this project can be in. */
 export type RunState = 'prelaunch' | 'running' | 'paused' | 'io-error' | 'shutdown' | 'internal-error' | 'guest-panicked'
 
-/** QEMU's ShutdownCause, as SHUTDOWN and RESET events print it. */
-export type ShutdownReason =
-  | 'host-qmp-quit' | 'host-qmp-system-reset' | 'host-signal' | 'host-error' | 'guest-shutdown' | 'guest-reset' | 'guest-panic'
-
-export type VmEvent =
-  | { readonly name: 'STOP' | 'RESUME' | 'POWERDOWN'; readonly data?: undefined }
-  | { readonly name: 'BLOCK_IO_ERROR'; readonly data: DiskErrorData }
-  | { readonly name: 'BALLOON_CHANGE'; readonly data: { readonly actual: number } }
-  | { readonly name: 'MESOVIRT_BACK_END_CHANGE'; readonly data: { readonly device: string; readonly connected: boolean } }
-  | { readonly name: 'DEVICE_DELETED'; readonly data: { readonly device: string; readonly path: string } }
-  | { readonly name: 'VSERPORT_CHANGE'; readonly data: { readonly id: string; readonly open: boolean } }
-  | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: ShutdownReason } }
+export type { ShutdownReason }
+export type VmEvent = MachineEvent
 
 export interface CpuInfo {
   readonly index: number

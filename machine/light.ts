@@ -22,7 +22,7 @@ import type { VirtioDeviceOptions } from './light-virtio.ts'
 
 export type RunState = 'prelaunch' | 'running' | 'paused' | 'io-error' | 'shutdown' | 'internal-error'
 
-/** QEMU's ShutdownCause. */
+/** QEMU's ShutdownCause, as SHUTDOWN and RESET events print it. */
 export type ShutdownReason = 'host-qmp-quit' | 'host-qmp-system-reset' | 'host-signal' | 'host-error' | 'guest-shutdown' | 'guest-reset' | 'guest-panic'
 
 export type MachineEvent =
