@@ -4,22 +4,18 @@ import type { ChildProcess } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
-import { afterEach, beforeAll, expect, it } from 'vitest'
-import { fetchGuest } from '../src/guest/fetch-guest.ts'
+import { afterEach, expect, it } from 'vitest'
 import { describeWhere } from './support/optional.ts'
-import { eventually, guests, linux, mesovirt, PROMPT, ROOT, scratch, withMonitor } from './support/vm.ts'
+import { eventually, guests, linux, mesovirt, PROMPT, scratch, withMonitor } from './support/vm.ts'
 import type { Run } from './support/vm.ts'
 
 const VIRTIOFSD = '/usr/lib/qemu/virtiofsd'
 const FILE = randomBytes(3 * 2 ** 20)
 const md5 = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex')
 
-let initrd = ''
+const { initrd } = guests.devices
 const daemons: ChildProcess[] = []
 
-beforeAll(async () => {
-  ({ initrd } = await fetchGuest({ cacheDir: path.join(ROOT, '.cache/guest'), flavour: 'cloud', modules: ['virtiofs'] }))
-}, 120_000)
 afterEach(() => daemons.splice(0).forEach((daemon) => daemon.kill('SIGKILL')))
 
 /** A virtiofsd that listens at the socket. */

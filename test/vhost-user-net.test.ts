@@ -1,16 +1,11 @@
 /** Debian's stock driver on a network that another process carries over vhost-user: a small back end of our own, which answers pings. */
 import path from 'node:path'
-import { beforeAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { startBackEnd } from '../device-model/vhost/back-end.fixture.ts'
-import { fetchGuest } from '../src/guest/fetch-guest.ts'
 import { canLoad, describeWhere } from './support/optional.ts'
-import { eventually, linux, PROMPT, ROOT, Run, scratch } from './support/vm.ts'
+import { eventually, guests, linux, PROMPT, Run, scratch } from './support/vm.ts'
 
-let initrd = ''
-
-beforeAll(async () => {
-  ({ initrd } = await fetchGuest({ cacheDir: path.join(ROOT, '.cache/guest'), flavour: 'cloud', modules: ['virtio_net', 'af_packet'] }))
-}, 120_000)
+const { initrd } = guests.devices
 
 describeWhere(canLoad('koffi'), 'the package koffi (npm install koffi)', 'a card on -netdev vhost-user', () => {
   it('reaches what is behind it, sees its cable pulled out when that dies, and plugged in when it is back', async () => {
