@@ -93,9 +93,9 @@ describe('commands', () => {
   it('lists exactly these commands and events', async () => {
     const { run } = setup()
     expect((await run('query-commands') as { name: string }[]).map(({ name }) => name).sort()).toEqual([
-      'balloon', 'block_resize', 'block_set_io_throttle', 'blockdev-add', 'blockdev-del', 'chardev-add', 'chardev-change', 'chardev-remove', 'cont', 'device_add', 'device_del', 'human-monitor-command',
-      'mesovirt-query-jit', 'netdev_add', 'netdev_del', 'qmp_capabilities', 'qom-get', 'qom-set', 'query-balloon', 'query-block', 'query-block-jobs', 'query-blockstats', 'query-chardev', 'query-chardev-backends', 'query-commands',
-      'query-cpus', 'query-cpus-fast', 'query-events', 'query-kvm', 'query-machines', 'query-name', 'query-named-block-nodes', 'query-status',
+      'balloon', 'block_resize', 'block_set_io_throttle', 'blockdev-add', 'blockdev-del', 'chardev-add', 'chardev-change', 'chardev-remove', 'cont', 'device-list-properties', 'device_add', 'device_del', 'human-monitor-command',
+      'mesovirt-query-jit', 'netdev_add', 'netdev_del', 'qmp_capabilities', 'qom-get', 'qom-list-types', 'qom-set', 'query-balloon', 'query-block', 'query-block-jobs', 'query-blockstats', 'query-chardev', 'query-chardev-backends', 'query-command-line-options', 'query-commands',
+      'query-cpus', 'query-cpus-fast', 'query-events', 'query-hotpluggable-cpus', 'query-iothreads', 'query-kvm', 'query-machines', 'query-name', 'query-named-block-nodes', 'query-status',
       'query-target', 'query-uuid', 'query-version', 'quit', 'ringbuf-read', 'ringbuf-write', 'set_link', 'stop', 'system_powerdown', 'system_reset', 'x-query-jit'])
     expect((await run('query-events') as { name: string }[]).map(({ name }) => name).sort()).toEqual(['BALLOON_CHANGE', 'BLOCK_IO_ERROR', 'DEVICE_DELETED', 'MESOVIRT_BACK_END_CHANGE', 'POWERDOWN', 'RESET', 'RESUME', 'SHUTDOWN', 'STOP', 'VSERPORT_CHANGE'])
   })
@@ -130,6 +130,31 @@ describe('commands', () => {
       + '{"CPU":1,"arch":"x86","current":true,"halted":true,"props":{"core-id":1,"die_id":0,"socket-id":0,"thread-id":0},"qom_path":"/machine/unattached/device[1]","thread_id":4002}]')
     expect(await reply('query-cpus-fast')).toBe('[{"cpu-index":0,"props":{"core-id":0,"die-id":0,"socket-id":0,"thread-id":0},"qom-path":"/machine/unattached/device[0]","target":"x86_64","thread-id":4001},'
       + '{"cpu-index":1,"props":{"core-id":1,"die-id":0,"socket-id":0,"thread-id":0},"qom-path":"/machine/unattached/device[1]","target":"x86_64","thread-id":4002}]')
+  })
+
+  it('tell what the option table offers, and nothing of what later work brings', async () => {
+    const { run, raw } = setup()
+    expect(await run('qom-list-types', { implements: 'rng-backend' })).toEqual([{ name: 'rng-random', parent: 'rng-backend' }, { name: 'rng-builtin', parent: 'rng-backend' }])
+    const devices = await run('qom-list-types', { implements: 'device' }) as { name: string; parent: string }[]
+    expect(devices).toContainEqual({ name: 'virtio-blk-device', parent: 'virtio-device' })
+    expect(devices).toContainEqual({ name: 'virtconsole', parent: 'virtio-serial-port' })
+    expect(devices.map(({ name }) => name)).not.toContain('vfio-pci')
+    expect(await run('qom-list-types')).toEqual(await run('qom-list-types', { implements: 'object' }))
+    expect(await run('qom-list-types', { implements: 'nothing' })).toEqual([])
+    const properties = await run('device-list-properties', { typename: 'virtio-balloon' }) as { name: string }[]
+    expect(properties).toContainEqual({ 'default-value': 'off', 'description': expect.any(String) as string, 'name': 'deflate-on-oom', 'type': 'bool' })
+    expect(properties.map(({ name }) => name)).not.toContain('id')
+    expect(await raw('{"execute":"device-list-properties","arguments":{"typename":"vfio-pci"}}')).toContain('"class":"DeviceNotFound","desc":"Device \'vfio-pci\' not found"')
+    const [drive] = await run('query-command-line-options', { option: 'drive' }) as { option: string; parameters: { name: string; type: string }[] }[]
+    expect(drive?.parameters).toContainEqual(expect.objectContaining({ name: 'detect-zeroes', type: 'string' }))
+    expect(await raw('{"execute":"query-command-line-options","arguments":{"option":"nothing"}}')).toContain('invalid option name: nothing')
+    expect((await run('query-command-line-options') as { option: string }[]).map(({ option }) => option)).toContain('smp')
+  })
+
+  it('has no place for further processors, and no threads for devices', async () => {
+    const { raw } = setup()
+    expect(await raw('{"execute":"query-hotpluggable-cpus"}')).toContain('{"props":{"core-id":1,"die-id":0,"socket-id":0,"thread-id":0},"qom-path":"/machine/unattached/device[1]","type":"host-x86-cpu","vcpus-count":1}]')
+    expect(await raw('{"execute":"query-iothreads"}')).toBe('{"return":[]}')
   })
 
   it('answers for a machine without name and UUID, and on KVM', async () => {

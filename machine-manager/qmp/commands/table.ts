@@ -4,12 +4,13 @@ import { balloonCommands } from './balloon.ts'
 import { blockCommands } from './block.ts'
 import { chardevCommands } from './chardev.ts'
 import { informationCommands } from './information.ts'
+import { introspectionCommands } from './introspection.ts'
 import { lifecycleCommands } from './lifecycle.ts'
 import { monitorCommands } from './monitor.ts'
 import { networkCommands } from './network.ts'
 import type { Command } from './define.ts'
 
-const table = [...monitorCommands, ...lifecycleCommands, ...informationCommands, ...blockCommands, ...networkCommands, ...balloonCommands, ...chardevCommands] as const
+const table = [...monitorCommands, ...lifecycleCommands, ...informationCommands, ...introspectionCommands, ...blockCommands, ...networkCommands, ...balloonCommands, ...chardevCommands] as const
 
 type TableCommand = (typeof table)[number]
 export type CommandName = TableCommand['name']
