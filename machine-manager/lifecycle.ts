@@ -24,7 +24,7 @@ import type { VirtioDeviceOptions } from '../machine/light-virtio.ts'
 import type { AcceleratorFactory } from './accelerator.ts'
 import type { Monitors } from './monitors.ts'
 import { chardevUsers, peerSocket } from './options/vhost-user.ts'
-import type { ObjectConfig, VmConfig } from './options/config.ts'
+import type { DeviceConfig, ObjectConfig, VmConfig } from './options/config.ts'
 import type { LightBalloon } from '../machine/light-balloon.ts'
 import type { BalloonControl, ChardevInfo, CpuInfo, VirtualMachine } from './vm.ts'
 
@@ -91,12 +91,19 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
     return source
   }
   for (const object of config.objects) sources.set(object.id, openSource(object))
-  const virtio = config.devices.map((device): VirtioDeviceOptions => {
+  const deviceOptions = async (device: DeviceConfig): Promise<VirtioDeviceOptions> => {
     switch (device.kind) {
       case 'virtio-blk': return disks.device(device)
       case 'virtio-net': return networks.device(device)
       case 'virtio-balloon': return device
       case 'virtio-serial': return consoles.device(device)
+      case 'virtio-vsock': {
+        const { path, ...rest } = device
+        const { HostSockets } = await import('../device-model/vsock/host-sockets.ts')
+        const hostSide = await HostSockets.open(path, (message) => log.info(message))
+        atEnd(() => hostSide.close())
+        return { ...rest, hostSide }
+      }
       case 'vhost-user-fs': {
         const { chardev, tag, requestQueues, queueSize, ...rest } = device
         return { ...rest, fs: { path: peerSocket(config.chardevs, chardev, '-device vhost-user-fs-device chardev=').path, tag, requestQueues, queueSize } }
@@ -106,7 +113,9 @@ async function run(config: VmConfig, notice: Notice, atEnd: (closer: () => Promi
         return { ...rest, source: (rng === undefined ? undefined : sources.get(rng)) ?? openSource({ kind: 'rng-builtin', id: 'rng' }) }
       }
     }
-  })
+  }
+  const virtio: VirtioDeviceOptions[] = []
+  for (const device of config.devices) virtio.push(await deviceOptions(device))
 
   const progress = new ProgressLine('-mem-prealloc')
   atEnd(() => progress.clear())

@@ -19,6 +19,8 @@ import { VirtioRng } from '../device-model/virtio/rng.ts'
 import type { RngLimit } from '../device-model/virtio/rng.ts'
 import { VhostUserFs } from '../device-model/virtio/vhost-user-fs.ts'
 import type { VhostUserFsOptions } from '../device-model/virtio/vhost-user-fs.ts'
+import { VirtioVsock } from '../device-model/virtio/vsock.ts'
+import type { VsockHostSide } from '../device-model/virtio/vsock.ts'
 import { MesovirtError } from '../host/errors.ts'
 import { LightBalloon } from './light-balloon.ts'
 import { LightConsole } from './light-consoles.ts'
@@ -80,11 +82,19 @@ export interface SharedFolderOptions extends CommonOptions {
   readonly fs: VhostUserFsOptions
 }
 
+export interface VirtioVsockOptions extends CommonOptions {
+  readonly kind: 'virtio-vsock'
+  /** 3 to 2^32 - 2 */
+  readonly guestCid: number
+  /** The machine does not close it. */
+  readonly hostSide: VsockHostSide
+}
+
 /** One virtio device of a machine. */
-export type VirtioDeviceOptions = VirtioRngOptions | SharedFolderOptions | VirtioBalloonOptions | VirtioBlkOptions | VirtioNetOptions | VirtioSerialOptions
+export type VirtioDeviceOptions = VirtioRngOptions | SharedFolderOptions | VirtioVsockOptions | VirtioBalloonOptions | VirtioBlkOptions | VirtioNetOptions | VirtioSerialOptions
 
 /** Which windows a kind of device sits in, and what there is when there are too many. */
-const WINDOWS_OF = { 'virtio-blk': 'disks', 'virtio-net': 'networkCards', 'virtio-rng': 'devices', 'virtio-balloon': 'devices', 'virtio-serial': 'devices', 'vhost-user-fs': 'devices' } as const
+const WINDOWS_OF = { 'virtio-blk': 'disks', 'virtio-net': 'networkCards', 'virtio-rng': 'devices', 'virtio-balloon': 'devices', 'virtio-serial': 'devices', 'vhost-user-fs': 'devices', 'virtio-vsock': 'devices' } as const
 const NAMES = { disks: 'disks', networkCards: 'network cards', devices: 'virtio devices beside disks and network cards' } as const
 
 export interface VirtioWindow {
@@ -211,6 +221,7 @@ interface Slots {
 function make(options: VirtioDeviceOptions, { clock, events, ram, onDiskError, onBalloonChange, onPortChange, onBackEndChange }: VirtioBoard, { disks, cards, balloons, consoles }: Slots): VirtioDevice {
   switch (options.kind) {
     case 'virtio-rng': return VirtioRng.create({ source: options.source, limit: options.limit, clock, events })
+    case 'virtio-vsock': return VirtioVsock.create({ guestCid: options.guestCid, hostSide: options.hostSide, clock, events })
     case 'vhost-user-fs': return new VhostUserFs({ options: options.fs, memory: ram, clock, events, onConnection: (connected) => onBackEndChange(options.id, connected) })
     case 'virtio-balloon': {
       if (balloons.length > 0) throw new MesovirtError('VIRTIO_WINDOWS', 'there are two balloons, and room for one; leave one out')

@@ -155,8 +155,15 @@ export interface SharedFolderConfig extends CommonDeviceConfig {
   readonly queueSize: number
 }
 
+export interface VsockConfig extends CommonDeviceConfig {
+  readonly kind: 'virtio-vsock'
+  readonly guestCid: number
+  /** Of the unix socket for processes that want to talk to the guest; its ports of the host are `<path>_<port>`. */
+  readonly path: string
+}
+
 /** A device of -device. */
-export type DeviceConfig = RngConfig | SharedFolderConfig | BalloonConfig | DiskConfig | CardConfig | SerialConfig
+export type DeviceConfig = RngConfig | SharedFolderConfig | VsockConfig | BalloonConfig | DiskConfig | CardConfig | SerialConfig
 
 /** An image of -drive or -blockdev, with what its disk takes over from it. */
 export interface ImageConfig extends BlockImageConfig {

@@ -48,6 +48,23 @@ describe('-object and -device', () => {
     expect(configOf('-device {"driver":"virtio-balloon","id":"b0","deflate-on-oom":true,"free-page-reporting":true}').devices).toEqual([balloon])
   })
 
+  it('make a socket device', () => {
+    expect(configOf('-device virtio-vsock,guest-cid=3,path=/run/vm.vsock,id=v').devices).toEqual([{ kind: 'virtio-vsock', id: 'v', rings: ALL_RINGS, guestCid: 3, path: '/run/vm.vsock' }])
+  })
+
+  it.each([
+    ['-device virtio-vsock-device,path=/a', 'OPTION_MISSING', '-device virtio-vsock-device: needs guest-cid=; add it'],
+    ['-device virtio-vsock-device,guest-cid=3', 'OPTION_MISSING', '-device virtio-vsock-device: needs path=; add it'],
+    ['-device virtio-vsock-device,guest-cid=2,path=/a', 'OPTION_VALUE', /guest-cid=2/],
+    ['-device virtio-vsock-device,guest-cid=4294967295,path=/a', 'OPTION_VALUE', /guest-cid=4294967295/],
+    [`-device virtio-vsock-device,guest-cid=3,path=/${'a'.repeat(96)}`, 'OPTION_VALUE', '-device virtio-vsock-device path=: is longer than 96 bytes, which leaves no room for _PORT behind it; use a shorter one'],
+    ['-device virtio-vsock-device,guest-cid=3,path=/a -device virtio-vsock-device,guest-cid=4,path=/b', 'OPTION_CONFLICT',
+      '-device virtio-vsock-device: is given 2 times, and a guest can use one; leave the others out'],
+    ['-device vhost-vsock-device,id=vsock-id,guest-cid=3041233,vhostfd=3', 'OPTION_LATER', /^-device vhost-vsock-device: .* are not in this version; use virtio-vsock-device,guest-cid=N,path=FILE, which has unix sockets in their place$/],
+  ])('refuse the socket device %s', (line, code, message) => {
+    expect(() => configOf(line)).toThrow(expect.objectContaining({ code, message: typeof message === 'string' ? message : expect.stringMatching(message) }))
+  })
+
   it('make a shared folder as Kata Containers asks for it: its socket is no server of ours', () => {
     const { devices, chardevs } = configOf('-machine microvm,mem-share=on -chardev socket,id=virtio_fs,path=/run/fs.sock,server,nowait -device vhost-user-fs-device,chardev=virtio_fs,tag=kataShared,id=virtio-fs0')
     expect(devices).toEqual([{ kind: 'vhost-user-fs', id: 'virtio-fs0', rings: ALL_RINGS, chardev: 'virtio_fs', tag: 'kataShared', requestQueues: 1, queueSize: 128 }])

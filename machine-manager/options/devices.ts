@@ -7,6 +7,7 @@ import { optionError, printable } from './errors.ts'
 import type { NamedValues, Values } from './interpret.ts'
 import { cardConfig, checkCards } from './networks.ts'
 import { didYouMean } from './suggest.ts'
+import { MAX_SOCKET_PATH_BYTES } from './table-backends.ts'
 import { laterError } from './values.ts'
 import { sharedFolderConfig } from './vhost-user.ts'
 
@@ -15,6 +16,8 @@ const DEFAULT_RNG_FILE = '/dev/urandom'
 const DEFAULT_RNG_PERIOD_MS = 65_536
 /** Interrupts 11 to 15 of the LightMachine: 5 to 10 belong to disks and network cards. */
 const MAX_OTHER_DEVICES = 5
+/** `_4294967295` */
+const PORT_SUFFIX_BYTES = 11
 
 /** @param where the option, for error messages */
 export function objectConfig({ name, values }: NamedValues, where: string): ObjectConfig {
@@ -31,6 +34,7 @@ const READERS: Readonly<Record<string, (values: Values, rings: DeviceConfig['rin
   'virtio-rng-device': rngConfig,
   'virtio-balloon-device': balloonConfig,
   'vhost-user-fs-device': sharedFolderConfig,
+  'virtio-vsock-device': vsockConfig,
   'virtio-blk-device': diskConfig,
   'virtio-net-device': cardConfig,
   'virtio-serial-device': serialConfig,
@@ -59,6 +63,14 @@ function balloonConfig(values: Values, rings: DeviceConfig['rings']): DeviceConf
   return { kind: 'virtio-balloon', id: values.text('id'), rings, balloon }
 }
 
+/** @throws MesovirtError OPTION_VALUE */
+function vsockConfig(values: Values, rings: DeviceConfig['rings'], where: string): DeviceConfig {
+  const path = values.text('path') ?? ''
+  const most = MAX_SOCKET_PATH_BYTES - PORT_SUFFIX_BYTES
+  if (Buffer.byteLength(path) > most) throw optionError('OPTION_VALUE', `${where} path=`, `is longer than ${most} bytes, which leaves no room for _PORT behind it; use a shorter one`)
+  return { kind: 'virtio-vsock', id: values.text('id'), rings, guestCid: values.number('guest-cid') ?? 0, path }
+}
+
 /** What devices refer to. */
 export interface Backends {
   readonly objects: readonly ObjectConfig[]
@@ -84,6 +96,8 @@ export function checkDevices(devices: readonly DeviceConfig[], { objects, images
   }
   const balloons = devices.filter(({ kind }) => kind === 'virtio-balloon').length
   if (balloons > 1) throw optionError('OPTION_CONFLICT', '-device virtio-balloon-device', `is given ${balloons} times, and a machine has one; leave the others out`)
+  const vsocks = devices.filter(({ kind }) => kind === 'virtio-vsock').length
+  if (vsocks > 1) throw optionError('OPTION_CONFLICT', '-device virtio-vsock-device', `is given ${vsocks} times, and a guest can use one; leave the others out`)
   const others = devices.length - disks.length - cards.length
   if (others > MAX_OTHER_DEVICES) {
     throw optionError('OPTION_VALUE', '-device', `${others} devices beside disks and network cards are given, ${MAX_OTHER_DEVICES} are possible; leave some out`)

@@ -121,7 +121,7 @@ function findVariant(variants: readonly Variant[], name: string, where: string):
     const known = working.length === 0 ? '' : `; use ${listWords(working)}`
     throw optionError('OPTION_UNKNOWN', at, `not known${didYouMean(name, variants.map((candidate) => candidate.name)) || known}`)
   }
-  if (variant.status?.state === 'later') throw laterError(at, variant.status.work)
+  if (variant.status?.state === 'later') throw laterError(at, variant.status.work, variant.status.instead)
   return variant
 }
 

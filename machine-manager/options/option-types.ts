@@ -78,4 +78,4 @@ export const ID: ValueType = { kind: 'text', maxBytes: MAX_ID_BYTES, name: 'ID' 
 export const PATH: ValueType = { kind: 'path', maxBytes: MAX_PATH_BYTES }
 
 export const ignored = (reason: string): Status => ({ state: 'ignored', reason })
-export const later = (work: string): Status => ({ state: 'later', work })
+export const later = (work: string, instead?: string): Status => ({ state: 'later', work, ...instead === undefined ? {} : { instead } })

@@ -138,6 +138,7 @@ function renderPort({ id, isConsole, chardev, name, nr }: PortConfig, bus: strin
 function deviceMembers(device: DeviceConfig): Parameters<typeof pairs>[0] {
   switch (device.kind) {
     case 'virtio-rng': return { rng: device.rng, 'max-bytes': device.limit?.bytes, period: device.limit?.periodMs }
+    case 'virtio-vsock': return { 'guest-cid': device.guestCid, path: device.path }
     case 'vhost-user-fs': return { chardev: device.chardev, tag: device.tag, 'num-request-queues': device.requestQueues, 'queue-size': device.queueSize }
     case 'virtio-balloon': return { 'deflate-on-oom': device.balloon.deflateOnOom, 'free-page-reporting': device.balloon.freePageReporting }
     case 'virtio-serial': return { max_ports: device.maxPorts }

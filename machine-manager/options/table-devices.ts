@@ -54,6 +54,11 @@ const VHOST_USER_FS: readonly SubOption[] = [
   { key: 'queue-size', type: { kind: 'integer', min: 4, max: 1024 }, default: '128', help: 'size of each queue, a power of two' },
 ]
 
+const VIRTIO_VSOCK: readonly SubOption[] = [
+  { key: 'guest-cid', type: { kind: 'integer', min: 3, max: 2 ** 32 - 2 }, help: 'address of the guest', required: true },
+  { key: 'path', type: PATH, help: 'unix socket for processes of the host that connect to the guest; what the guest connects to at port P of the host (CID 2) is the socket PATH_P', required: true },
+]
+
 export const DEVICES: readonly Variant[] = [
   { name: 'virtio-rng-device', machines: LIGHT, help: 'random bytes of the host for the guest (/dev/hwrng)', sub: [...VIRTIO, ...VIRTIO_RNG] },
   { name: 'virtio-blk-device', aliases: ['virtio-blk'], machines: LIGHT, help: 'a disk (/dev/vda and so on, in the order of the command line)', sub: [...VIRTIO, ...VIRTIO_BLK] },
@@ -61,14 +66,16 @@ export const DEVICES: readonly Variant[] = [
   { name: 'virtio-balloon-device', aliases: ['virtio-balloon'], machines: LIGHT, help: 'gives memory of the guest back to the host, as QMP balloon asks for it', sub: [...VIRTIO, ...VIRTIO_BALLOON] },
   { name: 'vhost-user-fs-device', aliases: ['vhost-user-fs'], machines: LIGHT, help: 'a folder of the host, served by virtiofsd (mount -t virtiofs TAG); needs -machine mem-share=on',
     sub: [...VIRTIO, ...VHOST_USER_FS] },
+  { name: 'virtio-vsock-device', aliases: ['virtio-vsock'], machines: LIGHT, help: 'sockets between programs of the guest (AF_VSOCK) and of the host (unix sockets)', sub: [...VIRTIO, ...VIRTIO_VSOCK] },
   { name: 'virtio-serial-device', aliases: ['virtio-serial'], machines: LIGHT, help: 'a controller of consoles and channels', sub: [...VIRTIO, ...VIRTIO_SERIAL] },
   { name: 'virtconsole', machines: LIGHT, help: 'a console on a controller (/dev/hvc0 and so on)', sub: SERIAL_PORT },
   { name: 'virtserialport', machines: LIGHT, help: 'a channel on a controller, for an agent (/dev/vport0p1 and so on)', sub: SERIAL_PORT },
   ...family('virtio devices', STANDARD, 'virtio-rng-pci virtio-blk-pci virtio-net-pci virtio-balloon-pci virtio-serial-pci'),
   ...onBothTransports('virtio devices',
     'virtio-mem virtio-pmem virtio-input virtio-multitouch virtio-gpu virtio-scsi'),
-  ...onBothTransports('vhost devices', 'vhost-vsock vhost-user-blk vhost-user-gpu'),
-  ...family('vhost devices', STANDARD, 'vhost-user-fs-pci'),
+  { name: 'vhost-vsock-device', machines: LIGHT, help: '', sub: [], status: later('sockets of the kernel of the host (/dev/vhost-vsock)', 'virtio-vsock-device,guest-cid=N,path=FILE, which has unix sockets in their place') },
+  ...onBothTransports('vhost devices', 'vhost-user-blk vhost-user-gpu'),
+  ...family('vhost devices', STANDARD, 'vhost-vsock-pci vhost-user-fs-pci'),
   ...family('PCI devices', STANDARD, 'pcie-root-port pcie-demo-dev'),
   ...family('passed-through devices', STANDARD, 'vfio-pci'),
   ...family('SCSI disks', STANDARD, 'scsi-hd scsi-cd'),

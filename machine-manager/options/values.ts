@@ -6,7 +6,8 @@ import { didYouMean } from './suggest.ts'
 export type Status =
   | { readonly state: 'working' }
   | { readonly state: 'ignored'; readonly reason: string }
-  | { readonly state: 'later'; readonly work: string }
+  /** `instead`: what there is in its place */
+  | { readonly state: 'later'; readonly work: string; readonly instead?: string }
 
 export interface Choice {
   readonly name: string
@@ -144,8 +145,8 @@ function unknownChoice(choices: readonly Choice[], text: string, where: string, 
 }
 
 /** The error for what is known and not there yet. `work` reads as the subject of a sentence in the plural: `virtio devices`. */
-export function laterError(where: string, work: string): Error {
-  return optionError('OPTION_LATER', where, `${work} are not in this version`)
+export function laterError(where: string, work: string, instead?: string): Error {
+  return optionError('OPTION_LATER', where, `${work} are not in this version${instead === undefined ? '' : `; use ${instead}`}`)
 }
 
 /** `a`, `a or b`, `a, b or c`. */
