@@ -21,17 +21,19 @@ export interface MachineSpec {
   readonly memory?: number | undefined
   /** path of a QMP socket */
   readonly qmp?: string | undefined
+  /** who runs our vCPUs; QEMU's each have a thread */
+  readonly thread?: 'single' | 'multi' | undefined
   readonly extra?: readonly string[] | undefined
 }
 
 /** Program and arguments of a machine with COM1 on standard input and output. */
-export function machineCommand(side: Side, { dist, flags }: Build, { kernel, initrd, append, memory = 256, qmp, extra = [] }: MachineSpec): [string, string[]] {
+export function machineCommand(side: Side, { dist, flags }: Build, { kernel, initrd, append, memory = 256, qmp, thread, extra = [] }: MachineSpec): [string, string[]] {
   const shared = [
     '-m', String(memory), '-kernel', kernel, ...initrd === undefined ? [] : ['-initrd', initrd], ...append === undefined ? [] : ['-append', append],
     ...qmp === undefined ? [] : ['-qmp', `unix:${qmp},server,nowait`], '-serial', 'stdio', ...extra,
   ]
   // QEMU's microvm announces no empty slots for disks either.
-  if (side === 'ours') return [process.execPath, [...flags, `${dist}/mesovirt.js`, '-machine', 'microvm,hotplug=off', '-accel', 'tcg', ...shared]]
+  if (side === 'ours') return [process.execPath, [...flags, `${dist}/mesovirt.js`, '-machine', 'microvm,hotplug=off', '-accel', thread === undefined ? 'tcg' : `tcg,thread=${thread}`, ...shared]]
   // No ACPI: with it, a busy host and no clock of KVM's, Linux fails to calibrate the time stamp counter and hangs for want of another timer.
   return [QEMU, ['-M', 'microvm,acpi=off,pit=on,pic=on,rtc=on', '-accel', 'tcg', '-cpu', 'max', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', ...shared]]
 }

@@ -3,7 +3,7 @@
  * compiled for that in dist/program.code (src/bin.ts reads it). `node scripts/ts.mjs scripts/code-cache.ts`.
  */
 import fs from 'node:fs'
-import Module, { createRequire } from 'node:module'
+import { createRequire } from 'node:module'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
@@ -17,7 +17,7 @@ const RETRY_MS = 5
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mesovirt-build-'))
 const kernel = path.join(folder, 'kernel')
 fs.writeFileSync(kernel, bzImage({ code: new Uint8Array(4096).fill(0xf4) })) // hlt
-const script = new vm.Script(Module.wrap(fs.readFileSync(PROGRAM, 'latin1')), { filename: PROGRAM })
+const script = new vm.Script(fs.readFileSync(PROGRAM, 'latin1'), { filename: PROGRAM })
 const run = script.runInThisContext() as (exports: object, require: NodeJS.Require, module: object, filename: string, dirname: string) => void
 const exit = process.exit.bind(process)
 const accelerators = ['tcg', ...canUseKvm() ? ['kvm'] : []]

@@ -1,6 +1,5 @@
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
-import Module from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import vm from 'node:vm'
@@ -19,7 +18,7 @@ function versionOfCopy(change: (code: string) => void): ReturnType<typeof spawnS
 
 describe('the compiled code beside the program', () => {
   it('is what this Node takes', () => {
-    const source = Module.wrap(fs.readFileSync(path.join(DIST, 'program.js'), 'latin1'))
+    const source = fs.readFileSync(path.join(DIST, 'program.js'), 'latin1')
     const script = new vm.Script(source, { cachedData: fs.readFileSync(path.join(DIST, 'program.code')) })
     expect(script.cachedDataRejected).toBe(false)
   })

@@ -36,8 +36,8 @@ const TSS_PAGES = 0xfef0_d000
 const DEFAULT_MEMORY_SLOTS = 32
 /** xAPIC ids end at 254; more wants x2APIC and interrupt remapping in the guest. */
 const MOST_VCPUS = 254
-/** As long as KVM itself looks for a reason to run before a halted vCPU sleeps (halt_poll_ns). */
-const POLL_MICROSECONDS = 200
+/** Somewhat longer than KVM itself looks for a reason to run before a halted vCPU sleeps (halt_poll_ns, 200): what comes again after those is still met awake. */
+const POLL_MICROSECONDS = 300
 
 type State = 'starting' | 'paused' | 'running' | 'closed'
 
