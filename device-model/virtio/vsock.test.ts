@@ -142,6 +142,15 @@ describe('the socket device', () => {
     expect(guestErrors.counts()).toEqual({ 'data without credit, or after the end': 1 })
   })
 
+  it('keeps single bytes for a program that does not read in one piece', async () => {
+    const { far, say } = await connected()
+    const chunks: number[] = []
+    for (let index = 0; index < 1000; index++) say(RW, 'b')
+    far.on('data', (data: Buffer) => chunks.push(data.length))
+    await settle()
+    expect(chunks).toEqual([1, 999])
+  })
+
   it('gives buffers of any size their turn, one packet of each connection after the other', async () => {
     const bench = await connected({ rxBytes: 144 })
     bench.send({ op: REQUEST, src_port: 2000, dst_port: PORT })

@@ -96,6 +96,15 @@ describe('sockets of the host', () => {
     expect(await new Promise((resolve) => { sockets.connect(81, resolve) })).toBeUndefined()
   })
 
+  it('are at most 1024, those included that are being connected', async () => {
+    const failures: string[] = []
+    const others = await HostSockets.open(path.join(folder, 'other'), (message) => failures.push(message))
+    const results = await Promise.all(Array.from({ length: 1030 }, () => new Promise((resolve) => { others.connect(1, resolve) })))
+    expect(results.every((result) => result === undefined)).toBe(true)
+    expect(failures).toHaveLength(1024)
+    await others.close()
+  })
+
   it('are gone when they are closed, with what was written before', async () => {
     const client = dial('CONNECT 52\n')
     const { stream } = await called()
