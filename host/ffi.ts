@@ -44,6 +44,7 @@ export interface Libc {
   syscallSix(number: number, first: number, second: number, third: number, fourth: number, fifth: number, sixth: number): number
   malloc(size: number): number
   free(address: number): void
+  mallopt(parameter: number, value: number): number
   _exit(status: number): void
 }
 
@@ -80,6 +81,7 @@ const DECLARATIONS: Readonly<Record<keyof Libc, string>> = {
   syscallSix: 'long syscall(long number, uintptr_t first, long second, long third, uintptr_t fourth, uintptr_t fifth, long sixth)',
   malloc: 'uintptr_t malloc(size_t size)',
   free: 'void free(uintptr_t address)',
+  mallopt: 'int mallopt(int parameter, int value)',
   _exit: 'void _exit(int status)',
 }
 

@@ -133,6 +133,7 @@ host_tools() {
   PATH=$PATH:/usr/sbin:/sbin
   need objdump binutils 'disassembles what the instruction tests run'
   need iasl acpica-tools 'reads the ACPI tables back'
+  need gcc 'gcc libc6-dev' 'compiles programs for guests, and the loops that the bench compares with'
   need qemu-system-x86_64 qemu-system-x86 'is the second opinion on the machine and the peer of the bench'
   need xz xz-utils 'unpacks the generic kernel'
   need lz4 lz4 'packs test kernels'

@@ -2,9 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { describeWhere } from './support/optional.ts'
 import { Qmp } from './support/qmp.ts'
-import { HAS_TERMINALS, Terminal, TERMINALS } from './support/terminal.ts'
 import { Transcript } from './support/transcript.ts'
 import { eventually, GREETING, guests, linux, PROMPT, Run, scratch, withMonitor } from './support/vm.ts'
 
@@ -47,23 +45,6 @@ describe('a virtconsole', () => {
     client.write('echo from-$((6 * 7)); exit\n')
     await screen.until('from-42')
     expect(await vm.end()).toEqual({ status: 0, signal: null })
-  })
-})
-
-describeWhere(HAS_TERMINALS, TERMINALS, 'a virtconsole on a terminal', () => {
-  it('has its size, and hears of another one', async () => {
-    const terminal = await Terminal.open()
-    terminal.start(onHvc(['-chardev', 'stdio,id=c0', ...SERIAL, '-device', 'virtconsole,chardev=c0']))
-    await terminal.screen.until(PROMPT)
-    // Columns of the terminal that tests open: 120, its rows: 40.
-    terminal.type('echo size $(stty size)\r')
-    await terminal.screen.until('size 40 120')
-    terminal.resize(91, 27)
-    terminal.type('until [ "$(stty size)" = "27 91" ]; do :; done; echo is-$((1 + 1))\r')
-    await terminal.screen.until('is-2')
-    terminal.type('exit\r')
-    expect(await terminal.ended()).toBe(0)
-    terminal.close()
   })
 })
 

@@ -12,6 +12,7 @@ import { EventFd } from '../../host/eventfd.ts'
 import { watchFd } from '../../host/fd-watch.ts'
 import type { FdWatch } from '../../host/fd-watch.ts'
 import { checked, ffi, viewOf } from '../../host/ffi.ts'
+import { shareMallocArenas } from '../../host/malloc-arenas.ts'
 import { kickThread } from '../../host/signals.ts'
 import { RUN_IMMEDIATE_EXIT } from './abi.ts'
 import { CONTROL_WORDS, ENDED, REQUEST, REQUEST_PARK, REQUEST_QUIT, REQUEST_RUN, SETUP, STATE, STATE_GONE, STATE_RUNNING, THREAD } from './worker-control.ts'
@@ -61,6 +62,7 @@ export class VcpuThreads {
     this.#control = new Int32Array(new SharedArrayBuffer(cpus * CONTROL_WORDS * 4))
     this.#cleanup = onProcessEnd((status) => this.#leave(status))
     this.#startThread(0)
+    shareMallocArenas()
   }
 
   /** The virtual machine that the threads are for. Called once. */
