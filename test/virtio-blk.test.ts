@@ -4,6 +4,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { IS_IN_LAB } from './support/accelerator.ts'
 import { guests, linux, mesovirt, PROMPT, Run, scratch } from './support/vm.ts'
 import { describeWhere } from './support/optional.ts'
 
@@ -11,6 +12,9 @@ const MIB = 2 ** 20
 /** mkfs.ext4 is in /sbin, which users may not have on their path. */
 const ENVIRONMENT = { ...process.env, PATH: `${process.env['PATH']}:/sbin:/usr/sbin` }
 const HAS_MKFS = spawnSync('mkfs.ext4', ['-V'], { env: ENVIRONMENT }).status === 0
+
+/** In the lab /tmp is in memory, without O_DIRECT. */
+const DISK_FOLDER = IS_IN_LAB ? '/var/tmp' : undefined
 
 /** An image of zeros. */
 function image(folder: string, size = 64 * MIB, name = 'disk.img'): string {
@@ -38,8 +42,7 @@ describeWhere(HAS_MKFS, 'mkfs.ext4 (package e2fsprogs)', 'a disk with ext4', () 
   it.each([
     ['aio=threads', ''], ['aio=threads,direct=on', ',num-queues=4'], ['aio=io_uring', ',packed=off'], ['aio=io_uring,direct=on', ''], ['aio=native,direct=on', ',event_idx=off,indirect_desc=off'],
   ])('is mounted, written and read back, with %s', async (drive, device) => {
-    const folder = scratch()
-    const file = ext4(folder)
+    const file = ext4(scratch(DISK_FOLDER))
     const vm = new Run(linux({ args: disk(file, `,${drive}`, device) }))
     await vm.out.until(PROMPT)
     await vm.shell('mkdir /mnt; mount -t ext4 /dev/vda /mnt; dd if=/dev/urandom of=/mnt/data bs=64k count=64 2>/dev/null; sync')

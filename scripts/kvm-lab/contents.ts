@@ -34,6 +34,7 @@ export function systemDisk(project: string, busybox: string, guests: Guests): Di
   const node = fs.realpathSync(process.execPath)
   const programs = PROGRAMS.flatMap((name) => programFile(name) ?? []), libraries = LIBRARIES.flatMap((name) => libraryFile(name) ?? [])
   for (const file of [...programs, ...libraries]) files.set(file, fs.realpathSync(file))
+  for (const file of programs.filter((each) => path.basename(each) === 'mke2fs')) files.set(path.join(path.dirname(file), 'mkfs.ext4'), fs.realpathSync(file))
   for (const library of sharedLibraries([node, ...addons, ...programs, ...libraries])) files.set(library, library)
   files.set('/usr/bin/node', node)
   files.set('/bin/busybox', busybox)
@@ -51,7 +52,7 @@ export function systemDisk(project: string, busybox: string, guests: Guests): Di
       ['/etc/profile', "export PS1='kvm-lab:\\w# '\n"],
     ]),
     links: new Map(['sh', 'ls', 'cat', 'dmesg', 'ps', 'env', 'mkdir', 'rm', 'cp', 'mv', 'grep', 'sed', 'sleep', 'kill', 'mount', 'top', 'vi', 'less', 'head', 'tail', 'stty', 'uname', 'lsmod', 'id', 'date', 'time', 'free', 'taskset', 'unshare']
-      .map((name): [string, string] => [`/bin/${name}`, 'busybox'])).set('/sbin/mkfs.ext4', 'mke2fs'),
+      .map((name): [string, string] => [`/bin/${name}`, 'busybox'])),
     folders: ['proc', 'sys', 'dev', 'tmp', 'run', 'root', 'mnt', 'var/tmp'],
   }
 }

@@ -63,8 +63,8 @@ const folders: string[] = []
 afterEach(() => folders.splice(0).forEach((folder) => fs.rmSync(folder, { recursive: true, force: true })))
 
 /** A new folder, removed after the test (short: it holds sockets). */
-export function scratch(): string {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mv-'))
+export function scratch(parent = os.tmpdir()): string {
+  const folder = fs.mkdtempSync(path.join(parent, 'mv-'))
   folders.push(folder)
   return folder
 }
